@@ -1,0 +1,97 @@
+"""`dltrain`'s loop against a bare hand-written one: the same network, batches, optimizer and schedule.
+
+Runs alternate in one process, so that what else the machine does falls on both. Prints images/s and the ratio
+ours / bare, with its spread over the pairs.
+
+    python benchmarks/loop.py [--pairs 5] [--epochs 4] [--threads 2]
+"""
+
+import argparse
+import contextlib
+import io
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from dltrain import environment
+from dltrain.config.compose import compose
+from dltrain.data import describe, open_data
+from dltrain.engine import loop
+from dltrain.engine.schedules import factor
+from dltrain.modes.train import build
+from dltrain.report import Report
+from dltrain.report.terminal import Screen
+from dltrain.run import Run
+
+WORDS = ["trainer.eval_every=1000", "log.every=50"]
+
+
+def ours(words: list[str]) -> float:
+    """Images a second of the loop itself, as it reports them."""
+    cfg, _ = compose(words)
+    screen = Screen(out=io.StringIO())
+    spec = describe(cfg, screen.line)
+    env = environment.resolve(cfg, spec, None)
+    environment.apply(env)
+    data = open_data(cfg, spec, env.device, env.loader, env.workers, screen.line)
+    state, turns = build(cfg, spec, data, env, screen)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Report(screen, cfg, spec, Run(Path(folder)))
+        loop.train(cfg, state, turns, data, Run(Path(folder)), report, env)
+    return report.clock.images_per_second
+
+
+def bare(words: list[str]) -> float:
+    """The same steps, written as in a tutorial: no sums, norms, clipping, logging, checkpoints, positions."""
+    cfg, _ = compose(words)
+    screen = Screen(out=io.StringIO())
+    spec = describe(cfg, screen.line)
+    env = environment.resolve(cfg, spec, None)
+    environment.apply(env)
+    data = open_data(cfg, spec, env.device, env.loader, env.workers, screen.line)
+    state, _ = build(cfg, spec, data, env, screen)
+    net, optimizer = state.task.model, next(iter(state.optimizers.values()))
+    total = cfg.trainer.epochs * data.steps_per_epoch
+    batches = data.batches(0)
+    began = time.monotonic()
+    for step in range(total):
+        batch = next(batches)
+        for group in optimizer.param_groups:
+            group["lr"] = cfg.optim.lr * factor(cfg.schedule, step, total, data.steps_per_epoch)
+        optimizer.zero_grad()
+        F.cross_entropy(net(batch.images.contiguous(memory_format=env.memory_format)), batch.targets).backward()
+        optimizer.step()
+    return total * data.batch_size / (time.monotonic() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    print(f"torch {torch.__version__}, {args.threads} threads, {args.pairs} pairs, digits")
+    print(f"{'model':<10}{'ours img/s':>12}{'bare img/s':>12}{'ratio':>8}{'spread':>16}")
+    for model in ("lenet5", "mlp"):
+        words = [*WORDS, f"model={model}", f"trainer.epochs={args.epochs}", f"trainer.threads={args.threads}"]
+        pairs = []
+        with contextlib.redirect_stdout(io.StringIO()):
+            for index in range(args.pairs + 1):
+                first, second = (ours, bare) if index % 2 else (bare, ours)
+                a, b = first(words), second(words)
+                pairs.append((a, b) if first is ours else (b, a))
+        pairs = pairs[1:]  # the first warms up
+        ratios = [a / b for a, b in pairs]
+        speeds = [statistics.median(column) for column in zip(*pairs, strict=True)]
+        print(
+            f"{model:<10}{speeds[0]:>12,.0f}{speeds[1]:>12,.0f}{statistics.median(ratios):>8.3f}"
+            f"{min(ratios):>9.3f}-{max(ratios):.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

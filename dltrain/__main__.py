@@ -1,0 +1,5 @@
+"""`python -m dltrain`: the same as the command `dltrain`."""
+
+from dltrain.cli import entry
+
+entry()

@@ -1,0 +1,181 @@
+"""From words on the command line to the typed config, by Hydra; for a run that exists, laid over its own config."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobRuntime, setup_globals
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from dltrain.config import saved, store, table, trust
+from dltrain.config.messages import Mistake
+from dltrain.config.mode import GROUPS, Config
+from dltrain.config.overlay import HORIZON, option_of, refuse_changes
+
+
+def load(overrides: list[str]) -> DictConfig:
+    """Hydra's composition with its own node `hydra`. Raises whatever Hydra raises."""
+    store.register()
+    setup_globals()
+    JobRuntime.instance().set("name", "dltrain")
+    loader = ConfigLoaderImpl(create_config_search_path(str(table.configs_folder())))
+    return loader.load_configuration("config", trust.searchpath(overrides) + overrides, RunMode.RUN)
+
+
+def to_config(composed: DictConfig) -> Config:
+    """The dataclass of the mode, filled; every group is a dataclass of its own."""
+    cls = table.SCHEMAS["mode"][composed["mode"]]
+    values = {}
+    for f in fields(cls):
+        value = composed[f.name]
+        values[f.name] = OmegaConf.to_object(value) if isinstance(value, DictConfig | ListConfig) else value
+    return cls(**values)  # type: ignore[no-any-return]
+
+
+def compose(overrides: list[str]) -> tuple[Config, DictConfig]:
+    """The typed config, and Hydra's composition behind it with its node `hydra`.
+
+    With `resume=RUN`, or `run=RUN` under a mode that opens a run, the config is the run's own, with what the user
+    typed laid over it. Raises Mistake for everything that does not compose.
+    """
+    try:
+        typed = [one for one in OverridesParser.create().parse_overrides(overrides) if one.key_or_group != "hydra"]
+        opened = _run_that_is_opened(typed)
+        if opened is None:
+            composed = load(overrides)
+        else:
+            folder, composed = _over_saved(overrides, typed, *opened)
+        _refuse_two_lengths(typed, composed)
+        _refuse_change_of_folder(composed)
+        cfg = to_config(composed)
+        if opened is not None:
+            setattr(cfg, opened[1], str(folder))  # `last` is looked up once
+        return cfg, composed
+    except Mistake:
+        raise
+    except Exception as error:
+        mistake = _file_sets_foreign_key(overrides)
+        if mistake is None:
+            from dltrain.config.diagnose import diagnose
+
+            mistake = diagnose(overrides, error)
+        raise mistake from None
+
+
+def _values(typed: list[Override]) -> dict[str, Any]:
+    return {one.key_or_group: one.value() for one in typed if not one.is_sweep_override()}
+
+
+def _run_that_is_opened(typed: list[Override]) -> tuple[str, str, str] | None:
+    """(mode, key, text) if the words name a run whose config is to be used."""
+    values = _values(typed)
+    mode = values.get("mode", "train")
+    key = "resume" if mode == "train" else "run"
+    text = values.get(key)
+    return None if text is None else (str(mode), key, str(text))
+
+
+def _over_saved(overrides: list[str], typed: list[Override], mode: str, key: str, text: str) -> tuple[Path, DictConfig]:
+    """The run's folder, and its own config with the typed leaves over it."""
+    from dltrain import run
+
+    words = {name: str(one.input_line) for one in typed for name in _leaves_of(one)}
+    resume = key == "resume"
+    folder = run.find(text, key, unfinished=resume, longer=resume and bool(HORIZON & set(words)))
+    of_the_run = run.Run(folder).read_config()
+    refuse_changes(mode, folder, of_the_run, words)
+    chosen = {one.key_or_group for one in typed}
+    choices = [
+        f"{group}={option_of(group, getattr(of_the_run, group))}"
+        for group in GROUPS
+        if group not in ("mode", "experiment") and group not in chosen
+    ]
+    composed = load([*choices, *overrides])
+    kept = saved.OF_THE_COMMAND_LINE | {"mode", "run", "checkpoint"} | set(words)
+    for name, value in leaves(of_the_run):
+        if name not in kept and name.partition(".")[0] not in chosen:
+            OmegaConf.update(composed, name, value, merge=False)
+    return folder, composed
+
+
+def leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(key, value) of every setting: `trainer.epochs`, `data.augment.flip`."""
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{prefix}{f.name}.")
+        else:
+            yield prefix + f.name, value
+
+
+def _leaves_of(one: Override) -> Iterator[str]:
+    """The keys that one typed word sets; `data.augment={flip: 0.5}` sets data.augment.flip."""
+
+    def down(key: str, value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            for name, item in value.items():
+                yield from down(f"{key}.{name}", item)
+        else:
+            yield key
+
+    yield from down(one.key_or_group, one.value())
+
+
+def _refuse_two_lengths(typed: list[Override], composed: DictConfig) -> None:
+    values = _values(typed)
+    steps = composed["trainer"]["steps"]
+    if "trainer.epochs" not in values or steps is None:
+        return
+    both = values.get("trainer.steps") is not None
+    raise Mistake(
+        f"trainer.epochs={values['trainer.epochs']} and trainer.steps={steps} both say how long to train",
+        allowed="one of the two; trainer.steps replaces trainer.epochs",
+        type_this=f"trainer.epochs={values['trainer.epochs']}{'' if both else ' trainer.steps=null'}",
+    )
+
+
+def _refuse_change_of_folder(composed: DictConfig) -> None:
+    if composed["hydra"]["job"]["chdir"]:
+        raise Mistake(
+            "hydra.job.chdir=true: the working directory is never changed, so that relative paths stay yours",
+            allowed="hydra.job.chdir=false",
+            type_this="hydra.job.chdir=false",
+        )
+
+
+def _file_sets_foreign_key(overrides: list[str]) -> Mistake | None:
+    """An experiment or a preset of `reg` may set a key that the chosen model or data set does not have."""
+    words = dict(word.split("=", 1) for word in overrides if "=" in word)
+    for group, folder, neutral in (("experiment", "experiment", "none"), ("reg", "preset", "none")):
+        name = words.get(group)
+        file = table.configs_folder() / folder / f"{name}.yaml"
+        if name is None or not file.is_file():
+            continue
+        try:
+            rest = to_config(load([word for word in overrides if not word.startswith(f"{group}=")]))
+        except Exception:
+            continue
+        for key in _foreign(file, rest):
+            owner = key.partition(".")[0]
+            settings = getattr(rest, owner)
+            return Mistake(
+                f"{group}={name} sets {key}, which {owner}={settings.name} does not have",
+                allowed=f"{group}={neutral}, or a {owner} that has it",
+                type_this=f"{group}={neutral}",
+            )
+    return None
+
+
+def _foreign(file: Path, cfg: Config) -> Iterator[str]:
+    content: Any = OmegaConf.to_container(OmegaConf.load(file))
+    for group, keys in content.items():
+        settings = getattr(cfg, group, None)
+        if isinstance(keys, dict) and is_dataclass(settings):
+            known = {f.name for f in fields(settings)}
+            yield from (f"{group}.{key}" for key in keys if key not in known)

@@ -1,0 +1,101 @@
+"""What may be typed beside a run that is opened: only what the mode reads and the run leaves open."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from dltrain.config import table
+from dltrain.config.messages import Mistake, command
+from dltrain.config.mode import GROUPS, Config
+from dltrain.config.ranges import shown
+
+_ANYWHERE = {"log.", "data.root", "data.loader", "data.workers", "trust", "mode", "hydra."}
+_RESUME = _ANYWHERE | {"resume", "trainer.max_time", "trainer.save_every"}
+_EVAL = _ANYWHERE | {"run", "checkpoint", "output", "device", "determinism", "precision", "precision.", "task."}
+_EVAL |= {f"trainer.{key}" for key in ("batch_size", "micro_batch_size", "threads", "memory_format", "compile")}
+_EVAL |= {"data.max_pixels"}
+HORIZON = {"trainer.epochs", "trainer.steps"}
+_OPEN_ENDED = {"constant", "step"}  # schedules whose past does not depend on the length of the run
+
+
+def refuse_changes(mode: str, folder: Path, of_the_run: Config, typed: dict[str, str]) -> None:
+    """Raise Mistake for the first typed key that the mode cannot take beside the run in `folder`.
+
+    `typed` holds the word that each key was typed in.
+    """
+    for key in sorted(typed):
+        if mode == "train":
+            _check_resume(key, folder, of_the_run, typed)
+        elif mode == "eval":
+            _check_eval(key, folder)
+        else:
+            _check_reproduce(mode, key, folder)
+
+
+def _within(key: str, allowed: set[str]) -> bool:
+    return key in allowed or any(one.endswith(".") and key.startswith(one) for one in allowed)
+
+
+def _check_resume(key: str, folder: Path, of_the_run: Config, typed: dict[str, str]) -> None:
+    if key in ("output", "hydra.run.dir"):
+        raise Mistake(
+            f"{typed[key]} and resume= do not go together: a run goes on in its own folder",
+            type_this=command([f"resume={folder}"]),
+        )
+    schedule = of_the_run.schedule.name
+    if (key in HORIZON and schedule in _OPEN_ENDED) or _within(key, _RESUME):
+        return
+    words = [typed[name] for name in sorted(typed) if name not in ("resume", "mode", "model", "data")]
+    again = command(["init=run", f"init.source={folder}", *_same_network(of_the_run), *dict.fromkeys(words)])
+    if key in HORIZON:
+        raise Mistake(
+            f"{typed[key]} cannot be changed on resume: under schedule={schedule} the learning rate of every step "
+            "so far depends on the length of the run",
+            allowed="another length under schedule=constant and schedule=step; here a new run from its weights",
+            type_this=again,
+        )
+    raise Mistake(
+        f"{typed[key]} cannot be changed on resume: it changes the result, and a resumed run ends as if never stopped",
+        allowed="log.*, data.root, data.loader, data.workers, trainer.max_time, trainer.save_every; "
+        "for others a new run from its weights",
+        type_this=again,
+    )
+
+
+def _same_network(of_the_run: Config) -> list[str]:
+    """The words that build the run's network and open its data again."""
+    words = [f"model={option_of('model', of_the_run.model)}", f"data={option_of('data', of_the_run.data)}"]
+    for group, names in (("model", None), ("data", ("root", "size"))):
+        settings = getattr(of_the_run, group)
+        plain = type(settings)()
+        for f in fields(settings):
+            value = getattr(settings, f.name)
+            if f.name != "name" and (names is None or f.name in names) and value != getattr(plain, f.name):
+                words.append(f"{group}.{f.name}={shown(value)}")
+    return words
+
+
+def option_of(group: str, settings: Any) -> str:
+    """A name behind `group=` that gives this dataclass and brings no values of a preset."""
+    fitting = [name for name in table.options(group) if table.schema(group, name) is type(settings)]
+    return next((name for name in (settings.name, "none", "default") if name in fitting), fitting[0])
+
+
+def _check_eval(key: str, folder: Path) -> None:
+    if not _within(key, _EVAL):
+        raise Mistake(
+            f"{key} has no say in mode=eval run=…: the run's own is used",
+            allowed="device, determinism, precision, checkpoint, output, log.*, task.*, "
+            "data.{root,loader,workers,max_pixels}, "
+            "trainer.{batch_size,micro_batch_size,threads,memory_format,compile}",
+            type_this=command(["mode=eval", f"run={folder}"]),
+        )
+
+
+def _check_reproduce(mode: str, key: str, folder: Path) -> None:
+    if key in GROUPS and key != "mode":
+        raise Mistake(
+            f"{key} cannot be chosen anew in mode={mode}: the run's own is trained again",
+            allowed="single keys, to see what they change",
+            type_this=command([f"mode={mode}", f"run={folder}"]),
+        )

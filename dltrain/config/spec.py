@@ -1,0 +1,90 @@
+"""What is known of a data set before torch is imported."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+
+class Target(StrEnum):
+    classes = "class"  # one class a image
+    values = "value"  # K real numbers an image
+    mask = "mask"  # one class a pixel
+    nothing = "none"
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """A data set as the model will see it.
+
+    `shape` is (C, H, W) after `data.size` is applied; `counts` holds images per split; `mean` and `std` are per
+    channel, for images in 0 to 1; `notes` are lines that the screen shows (padding, splits, conversions).
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    target: Target
+    class_names: tuple[str, ...]
+    counts: dict[str, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    ignore_index: int | None = None
+    where: str = ""  # "embedded", or the folder
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.class_names)
+
+
+def spec_to_json(spec: DataSpec) -> dict[str, Any]:
+    """The data spec as plain JSON values, for `environment.json`."""
+    return {entry.name: getattr(spec, entry.name) for entry in fields(spec)}
+
+
+def spec_from_json(tree: Any) -> DataSpec:
+    """The data spec in a file that is not trusted. Raises ValueError if `spec_to_json` never wrote it."""
+    names = {entry.name for entry in fields(DataSpec)}
+    if not isinstance(tree, dict) or tree.keys() != names:
+        raise ValueError("data_spec has other keys than a data spec")
+    channels, height, width = _items(tree["shape"], "shape", 3, lambda v: type(v) is int and 1 <= v <= 65536)
+    return DataSpec(
+        name=_text(tree["name"], "name"),
+        shape=(channels, height, width),
+        target=Target(tree["target"]),
+        class_names=_items(tree["class_names"], "class_names", None, _is_text),
+        counts=_counts(tree["counts"]),
+        mean=_items(tree["mean"], "mean", channels, _is_number),
+        std=_items(tree["std"], "std", channels, lambda v: _is_number(v) and v > 0),
+        ignore_index=_items([tree["ignore_index"]], "ignore_index", 1, lambda v: v is None or type(v) is int)[0],
+        where=_text(tree["where"], "where"),
+        notes=_items(tree["notes"], "notes", None, _is_text),
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 4096
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _text(value: Any, name: str) -> str:
+    return str(_items([value], name, 1, _is_text)[0])
+
+
+def _items(value: Any, name: str, length: int | None, fits: Callable[[Any], bool]) -> tuple[Any, ...]:
+    if not isinstance(value, list) or len(value) > 100_000 or (length is not None and len(value) != length):
+        raise ValueError(f"{name} of the data spec is not a list of the right length")
+    if not all(fits(item) for item in value):
+        raise ValueError(f"{name} of the data spec holds a value that does not belong there")
+    return tuple(value)
+
+
+def _counts(value: Any) -> dict[str, int]:
+    if not isinstance(value, dict) or len(value) > 16 or not value.keys() <= {"train", "val", "test"}:
+        raise ValueError("counts of the data spec are not those of splits")
+    _items(list(value.values()), "counts", None, lambda v: type(v) is int and v >= 0)
+    return dict(value)

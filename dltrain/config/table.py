@@ -1,0 +1,104 @@
+"""Which names a user can type, and the dataclass behind each. Needs neither Hydra nor torch.
+
+A group's folder in `configs/` holds one YAML an option. Its defaults list begins with the option it builds on, and
+in the end with a dataclass: `_lenet5` is `LeNet5` below, registered with Hydra under that name by `store.py`.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import dltrain
+from dltrain.config import data, groups, mode, model
+
+SCHEMAS: dict[str, dict[str, type]] = {
+    "mode": {"train": mode.Train, "eval": mode.Eval, "reproduce": mode.Reproduce},
+    "model": {"mlp": model.MLP, "lenet5": model.LeNet5},
+    "data": {"digits": data.Digits, "mnist": data.Mnist, "fashion_mnist": data.FashionMnist, "folder": data.Folder},
+    "task": {"classification": groups.Classification},
+    "reg": {"reg": groups.Reg},
+    "clip": {"none": groups.NoClip, "norm": groups.ClipNorm, "value": groups.ClipValue, "agc": groups.ClipAgc},
+    "optim": {"sgd": groups.Sgd, "adam": groups.Adam, "adamw": groups.AdamW},
+    "schedule": {
+        "constant": groups.Constant,
+        "step": groups.Step,
+        "cosine": groups.Cosine,
+        "onecycle": groups.OneCycle,
+    },
+    "precision": {"auto": groups.Precision, "fp32": groups.Precision, "bf16": groups.Precision, "fp16": groups.Fp16},
+    "trainer": {"trainer": groups.Trainer},
+    "log": {"log": groups.Log},
+    "init": {"scratch": groups.Scratch, "run": groups.FromRun},
+}
+
+TASK_OF_KIND = {"class": "classification"}  # what is learned from a data set's kind of targets, if nobody says more
+
+BUILT_IN: dict[str, dict[str, type]] = {group: dict(names) for group, names in SCHEMAS.items()}
+_extra_folders: list[Path] = []  # configs/ of trusted packages
+
+_BUILDS_ON = re.compile(r"^\s*-\s*(\w+)\s*(?:#.*)?$", re.MULTILINE)
+
+
+def configs_folder() -> Path:
+    """`configs/` inside an installed wheel, or at the top of the repository."""
+    inside = Path(dltrain.__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(dltrain.__file__).parent.parent / "configs"
+
+
+def extra_folders() -> list[Path]:
+    """The `configs/` folders of the packages that the user trusts."""
+    return list(_extra_folders)
+
+
+def add_extras(found: dict[tuple[str, str], type], folder: Path) -> None:
+    """Make a trusted package's dataclasses and YAML files known."""
+    for (group, name), cls in found.items():
+        SCHEMAS[group][name] = cls
+    _extra_folders.append(folder)
+
+
+def forget_extras() -> None:
+    """Back to what dltrain itself has."""
+    for group, names in BUILT_IN.items():
+        SCHEMAS[group].clear()
+        SCHEMAS[group].update(names)
+    _extra_folders.clear()
+
+
+def options(group: str) -> list[str]:
+    """Names that can stand behind `group=`, sorted."""
+    folders = [configs_folder(), *_extra_folders]
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+
+
+def option_file(group: str, option: str) -> Path:
+    """The YAML behind `group=option`. Raises ValueError if there is none."""
+    files = [folder / group / f"{option}.yaml" for folder in (configs_folder(), *_extra_folders)]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        raise ValueError(f"there is no {group}={option}")
+    return found
+
+
+def schema(group: str, option: str) -> type:
+    """The dataclass behind `group=option`, found by following what its YAML builds on."""
+    seen: set[str] = set()
+    while not option.startswith("_"):
+        if option in seen:
+            raise ValueError(f"{group}={option} builds on itself")
+        seen.add(option)
+        text = option_file(group, option).read_text(encoding="utf-8")
+        found = next((name for name in _BUILDS_ON.findall(text) if name != "_self_"), None)
+        if found is None:
+            raise ValueError(f"configs/{group}/{option}.yaml names nothing that it builds on")
+        option = found
+    return SCHEMAS[group][option[1:]]
+
+
+def task_of(group: str, cls: Any) -> str | None:
+    """The task that choosing this dataclass implies, None if it leaves the choice to others."""
+    if group == "data":
+        return TASK_OF_KIND.get(cls.kind)
+    if group == "model" and cls.task != "classification":
+        return str(cls.task)
+    return None

@@ -1,0 +1,94 @@
+"""Data sets: found and described without torch, then read into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from dltrain.config.data import LoaderKind
+from dltrain.config.messages import Failure
+from dltrain.config.mode import Config
+from dltrain.config.spec import DataSpec
+from dltrain.data.decode import MAX_PIXELS, Channels, Source, UnreadableError, decode
+from dltrain.data.imageset import Images, ImageSet, Say, open_set
+from dltrain.data.sizes import fit, reach
+
+if TYPE_CHECKING:
+    import torch
+
+    from dltrain.data.loaders import Data
+
+Kind = Literal["resident", "streaming"]
+SHARE = 4  # a set is resident if, decoded, it takes at most one in so many bytes of free memory
+
+_described: tuple[str, ImageSet] | None = None  # what describe found, until open_data takes it over
+
+
+def describe(cfg: Config, say: Say) -> DataSpec:
+    """What is known of the config's data set: fetched if need be, scanned, split; not decoded. Raises Mistake."""
+    global _described
+    images = open_set(cfg, say)
+    _described = (_identity(cfg), images)
+    return images.spec
+
+
+def open_data(cfg: Config, spec: DataSpec, device: torch.device, loader: Kind, workers: int, say: Say) -> Data:
+    """The batches of the config's data set. `loader` and `workers` are resolved; they change no bit of any batch.
+
+    Raises Failure if an image cannot be read, or if the set is no longer the one that was described.
+    """
+    import torch
+
+    from dltrain.data.loaders import ResidentData
+    from dltrain.data.streaming import StreamingData
+
+    global _described
+    found, _described = _described, None
+    images = found[1] if found is not None and found[0] == _identity(cfg) else open_set(cfg, say)
+    if (images.spec.shape, images.spec.counts) != (spec.shape, spec.counts):
+        raise Failure(f"the images in {spec.where} have changed since the run began to start: start it again")
+    batch_size, seed, changes = cfg.trainer.batch_size, cfg.seed, cfg.data.augment
+    if loader == "streaming":
+        return StreamingData(images, device, batch_size, seed, changes, workers)
+    try:
+        pixels = images.read.everything(say)
+    except UnreadableError as error:
+        raise Failure(f"an image cannot be read: {error}") from None
+    return ResidentData(images, torch.from_numpy(pixels), device, batch_size, seed, changes)
+
+
+def loader_for(cfg: Config, spec: DataSpec, device_type: str, device_bytes: int) -> tuple[Kind, str]:
+    """The loader, and why: as `data.loader` says, or by the share of the device's free memory that the set takes."""
+    if cfg.data.loader != LoaderKind.auto:
+        return ("resident" if cfg.data.loader == LoaderKind.resident else "streaming"), "given"
+    channels, height, width = spec.shape
+    needed = sum(spec.counts.values()) * channels * height * width
+    fits = needed * SHARE <= device_bytes
+    text = f"{_bytes(needed)} decoded, {'within' if fits else 'more than'} a quarter of {_bytes(device_bytes)} free"
+    return ("resident" if fits else "streaming"), f"{text} ({device_type})"
+
+
+def decode_for(cfg: Config, spec: DataSpec) -> Callable[[Source], Images]:
+    """A function from a file or a Pillow image to uint8 (C, H, W), exactly as evaluation sees images.
+
+    For a known set an image of another size than the set's own is first brought to that. It raises UnreadableError.
+    """
+    channels: Channels = 1 if spec.shape[0] == 1 else 3
+    size = spec.shape[1:]
+    native = type(cfg.data).native
+    max_pixels: int = cfg.data.max_pixels if hasattr(cfg.data, "max_pixels") else MAX_PIXELS
+
+    def read(source: Source) -> Images:
+        image = decode(source, channels, max_pixels)
+        return fit(image, size) if native is None else reach(fit(image, native[1:]), size)
+
+    return read
+
+
+def _identity(cfg: Config) -> str:
+    fixed = cfg.model.fixed_size if cfg.model is not None else None
+    return repr((type(cfg.data), cfg.data, fixed, cfg.seed))
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.1f} MiB"

@@ -1,0 +1,149 @@
+"""One way from an image file to pixels, for every reader. Needs no torch.
+
+- EXIF orientation is applied; colour profiles are ignored; of several frames the first is taken.
+- Palettes are looked up. Transparency is laid over white.
+- 16 bit grey is scaled to 8 bit (65535 becomes 255, rounded); 16 bit colour keeps its high byte, as Pillow reads it.
+- CMYK, YCbCr, LAB and HSV become RGB by Pillow's formulas; colour becomes grey by ITU-R 601-2 luma, grey becomes
+  colour by repetition.
+- The size in the header is checked against `data.max_pixels` before anything is decoded.
+"""
+
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+
+from dltrain.text import safe_text
+
+FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"]
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+MAX_PIXELS = 89_478_485  # Pillow's own limit
+GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
+WHITE = (255, 255, 255, 255)
+
+Channels = Literal[1, 3]
+Source = str | Path | BinaryIO | Image.Image
+
+
+T = TypeVar("T")
+_limit_lock = threading.Lock()
+# Damaged EXIF, odd palettes: nothing that changes pixels, and nobody can act on a line without a file name.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class Header(NamedTuple):
+    """What is known of an image before it is decoded; height and width are those of the upright image."""
+
+    height: int
+    width: int
+    grey: bool
+
+
+class UnreadableError(Exception):
+    """An image that cannot be used, with its name and the reason, safe to print."""
+
+
+def name_of(source: Source) -> str:
+    """What to call an image in a message."""
+    if isinstance(source, str | Path):
+        return safe_text(str(source))
+    return safe_text(str(getattr(source, "name", "") or getattr(source, "filename", "") or "the image"))
+
+
+def _use(source: Source, max_pixels: int, function: Callable[[Image.Image], T]) -> T:
+    """`function` of an image whose header is read and whose size is checked. Raises UnreadableError, only."""
+    try:
+        if isinstance(source, Image.Image):
+            check_pixels(source, source.size, max_pixels)
+            return function(source)
+        with _open(source) as image:
+            check_pixels(source, image.size, max_pixels)
+            return function(image)
+    except UnreadableError:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableError(f"{name_of(source)} is not an image ({', '.join(FORMATS)})") from None
+    except MemoryError:
+        text = "does not fit into memory; lower data.max_pixels to refuse such images"
+        raise UnreadableError(f"{name_of(source)} {text}") from None
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        reason = safe_text(str(error) or type(error).__name__)
+        raise UnreadableError(f"{name_of(source)} cannot be read: {reason}") from error
+
+
+def _open(source: str | Path | BinaryIO) -> Image.Image:
+    """The header only. Pillow's limit is global and would also hold below ours, so it is lifted for the moment."""
+    with _limit_lock:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(source, formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def check_pixels(source: Source, size: tuple[int, int], max_pixels: int) -> None:
+    """Raises UnreadableError if an image, by its header, has more than `max_pixels`."""
+    width, height = size
+    if width * height > max_pixels:
+        number = f"{width} x {height} = {width * height:,}"
+        raise UnreadableError(f"{name_of(source)} has {number} pixels; data.max_pixels is {max_pixels:,}")
+
+
+def decode(source: Source, channels: Channels, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """An upright image of 8 bit, mode L (1 channel) or RGB (3). Raises UnreadableError."""
+    return _use(source, max_pixels, lambda image: to_channels(upright(image), channels))
+
+
+def read_header(source: Source, max_pixels: int = MAX_PIXELS) -> Header:
+    """Size and colour of an image, not decoded. Raises UnreadableError."""
+    return _use(source, max_pixels, lambda image: Header(*upright_size(image), is_grey(image)))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image as its EXIF orientation says it is to be seen."""
+    image.load()  # may turn the image itself, and then takes the orientation away
+    return image if image.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(image)
+
+
+def to_channels(image: Image.Image, channels: Channels) -> Image.Image:
+    """Any mode to L or RGB, as the head of this file says."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bit")
+    if image.mode.startswith("I"):
+        image = sixteen_bit(image)
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", over.size, WHITE), over)
+    if channels == 1:
+        # By way of RGB, because Pillow takes the first channel of some modes for grey.
+        return image if image.mode == "L" else (image if image.mode == "1" else image.convert("RGB")).convert("L")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def sixteen_bit(image: Image.Image) -> Image.Image:
+    """Integer pixels of 0 to 65535 as mode L."""
+    values = np.asarray(image).astype(np.int64)
+    if values.size and not 0 <= values.min() <= values.max() <= 65535:
+        raise ValueError(f"pixels from {values.min()} to {values.max()} are more than 16 bit; save it with 8 or 16 bit")
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether the header says that an image has no colour: a grey mode, or a palette of greys."""
+    if image.mode in ("P", "PA"):
+        palette = image.getpalette() or []
+        return all(palette[i] == palette[i + 1] == palette[i + 2] for i in range(0, len(palette) - 2, 3))
+    return image.mode in GREY_MODES
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) after EXIF orientation, from the header."""
+    width, height = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow turns its size by itself, but not in every version
+        width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)

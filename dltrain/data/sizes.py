@@ -1,0 +1,99 @@
+"""`data.size`, and how an image gets there. Needs no torch."""
+
+import re
+
+import numpy as np
+from PIL import Image
+
+from dltrain.config.messages import Mistake
+from dltrain.data.imageset import Images, Say
+
+Size = tuple[int, int]  # height, width
+LARGEST = 8192
+
+
+def parse_size(text: str) -> Size | None:
+    """`96` or `180x240` (height x width) as two numbers, `auto` as None. Raises Mistake."""
+    if text == "auto":
+        return None
+    found = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
+    size = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= min(size) <= max(size) <= LARGEST:
+        raise Mistake(
+            f"data.size={text} is no image size",
+            allowed=f"auto, 96 or 180x240 (height x width), 1 to {LARGEST} pixels",
+            type_this="data.size=auto",
+        )
+    return size
+
+
+def final_size(text: str, fixed: Size | None, own: Size) -> Size:
+    """What `data.size` comes to: given, else the model's one size, else the set's own."""
+    return parse_size(text) or fixed or own
+
+
+def pads(native: Size, size: Size) -> bool:
+    """Whether an image of a known set is padded to the size; otherwise it is resized."""
+    return size[0] >= native[0] and size[1] >= native[1]
+
+
+def describe_change(native: Size, size: Size) -> tuple[str, ...]:
+    """What is done to a known set's images, as a note for the screen."""
+    if native == size:
+        return ()
+    how = "zero-padded" if pads(native, size) else "resized (largest centred part, antialias)"
+    return (f"images {how} from {native[0]}x{native[1]} to {size[0]}x{size[1]}",)
+
+
+def pad(images: Images, size: Size) -> Images:
+    """(..., H, W) in the middle of zeros, one pixel nearer to the top left where it does not come out even."""
+    height, width = images.shape[-2:]
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    out = np.zeros((*images.shape[:-2], *size), dtype=np.uint8)
+    out[..., top : top + height, left : left + width] = images
+    return out
+
+
+def fit(image: Image.Image, size: Size) -> Images:
+    """(C, H, W): the largest centred part of the shape wanted, resized with antialias (short side, centre crop)."""
+    height, width = size
+    if image.size != (width, height):
+        factor = min(image.width / width, image.height / height)
+        across, down = width * factor, height * factor
+        left, top = (image.width - across) / 2, (image.height - down) / 2
+        box = (left, top, min(left + across, image.width), min(top + down, image.height))
+        image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    pixels = np.asarray(image)
+    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+
+
+def to_image(pixels: Images) -> Image.Image:
+    """(C, H, W) with one or three channels as a Pillow image."""
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def reach(pixels: Images, size: Size) -> Images:
+    """An image of a known set, (C, H, W), padded or resized to the size."""
+    if pixels.shape[-2:] == size:
+        return pixels
+    return pad(pixels, size) if pads((pixels.shape[-2], pixels.shape[-1]), size) else fit(to_image(pixels), size)
+
+
+class ArrayReader:
+    """Images of one size that lie in memory, (N, C, H, W)."""
+
+    def __init__(self, images: Images, size: Size) -> None:
+        self.images = images
+        self.size = size
+
+    def __call__(self, number: int) -> Images:
+        return reach(self.images[number], self.size)
+
+    def everything(self, say: Say) -> Images:
+        """All images at once, (N, C, H, W)."""
+        native = (self.images.shape[-2], self.images.shape[-1])
+        if native == self.size:
+            return self.images
+        if pads(native, self.size):
+            return pad(self.images, self.size)
+        return np.stack([self(number) for number in range(len(self.images))])

@@ -1,0 +1,217 @@
+"""One job: composed and checked without torch, then run by its mode, every exception a status and an exit code.
+
+Workers import it: torch comes with the mode's module only, and nothing here exits.
+"""
+
+import shutil
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dltrain import lock, run, signals
+from dltrain.config.check import check, check_data
+from dltrain.config.messages import Failure, Mistake, command
+from dltrain.config.mode import Config, Eval, Reproduce, Train
+from dltrain.config.spec import DataSpec
+from dltrain.report.terminal import Screen
+
+INTERRUPTED = 130
+ASKED_TO_STOP = 75
+
+
+@dataclass
+class Job:
+    """What a command line asks for, composed and checked. `spec` is None where the mode looks at the data itself."""
+
+    cfg: Config
+    spec: DataSpec | None
+    composed: Any  # Hydra's composition, for the folder's name and `.hydra/`
+
+
+def prepare(words: list[str], screen: Screen, described: dict[str, DataSpec] | None = None) -> Job:
+    """Compose and check without torch. Raises Mistake; makes nothing.
+
+    `described` holds the data sets that earlier jobs of a sweep have looked at already.
+    """
+    from dltrain.config.compose import compose
+
+    cfg, composed = compose(words)
+    check(cfg)
+    if not isinstance(cfg, Train):
+        return Job(cfg, None, composed)
+    if cfg.init.name == "run":
+        cfg.init.source = str(run.find(cfg.init.source, "init.source"))  # `last` is looked up once
+    from dltrain.data import describe  # brings numpy and Pillow: not before what needs no data is known to be right
+
+    described = {} if described is None else described
+    data = repr((cfg.data, cfg.model.fixed_size, cfg.seed))  # a split is drawn by the seed
+    if data not in described:
+        described[data] = describe(cfg, screen.line)
+    spec = described[data]
+    check_data(cfg, spec)
+    return Job(cfg, spec, composed)
+
+
+def start(job: Job, screen: Screen) -> int:
+    """Run a prepared job; a run that trains anew gets its folder, with `.hydra/` in it."""
+    cfg = job.cfg
+    if not isinstance(cfg, Train):
+        return _watched(lambda: _look(job, screen), screen, None, fresh=False)
+    if cfg.resume is not None:
+        return run_job(cfg, job.spec, Path(cfg.resume), screen)
+    return under_hydra(job, claim(job), screen)
+
+
+def claim(job: Job) -> Path:
+    """A folder that no other run has. Raises Mistake if none can be made there."""
+    from hydra.core.hydra_config import HydraConfig
+
+    HydraConfig.instance().set_config(job.composed)
+    wanted = Path(job.composed.hydra.run.dir if job.cfg.output is None else job.cfg.output).expanduser()
+    try:
+        return run.claim(wanted)
+    except OSError as error:
+        raise Mistake(
+            f"the run folder {wanted} cannot be made: {error.strerror}",
+            allowed="a folder that you may write to",
+            type_this="output=FOLDER",
+        ) from None
+
+
+def under_hydra(job: Job, folder: Path, screen: Screen, recorded_environment: dict[str, Any] | None = None) -> int:
+    """The job as Hydra runs it, which writes `.hydra/`."""
+    from hydra._internal.callbacks import Callbacks
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.utils import run_job as hydra_job
+    from hydra.types import HydraContext
+    from omegaconf import OmegaConf, read_write
+
+    composed = job.composed
+    with read_write(composed.hydra):
+        OmegaConf.update(composed, "hydra.run.dir", str(folder))
+    done = hydra_job(
+        task_function=lambda _: run_job(job.cfg, job.spec, folder, screen, recorded_environment),
+        config=composed,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+        hydra_context=HydraContext(ConfigLoaderImpl(create_config_search_path(None)), Callbacks(composed)),
+        configure_logging=False,
+    )
+    return int(done.return_value)
+
+
+def run_job(
+    cfg: Config,
+    spec: DataSpec | None,
+    folder: Path | None,
+    screen: Screen,
+    recorded_environment: dict[str, Any] | None = None,
+) -> int:
+    """Train by a checked config. Returns 0, 1 (failed), 2 (a mistake that only torch could see), 75 or 130.
+
+    The folder is the run's own already; with `cfg.resume` it goes on there. `recorded_environment` is what a
+    reproduced run resolved its `auto` values to.
+    """
+    if not isinstance(cfg, Train) or spec is None or folder is None:
+        raise ValueError("to train takes a config to train by, a data spec and a folder")
+    fresh = cfg.resume is None
+
+    def work() -> int:
+        _first_files(cfg, run.Run(folder), fresh)
+        from dltrain.modes import train
+
+        return train.run(cfg, spec, folder, screen, recorded_environment)
+
+    return _watched(work, screen, folder, fresh=fresh)
+
+
+def _look(job: Job, screen: Screen) -> int:
+    if isinstance(job.cfg, Eval):
+        from dltrain.modes import evaluate
+
+        return evaluate.run(job.cfg, screen)
+    if isinstance(job.cfg, Reproduce):
+        from dltrain.modes import reproduce
+
+        return reproduce.run(job.cfg, screen, job.composed)
+    raise ValueError(f"no mode {job.cfg.mode}")
+
+
+def _first_files(cfg: Train, record: run.Run, fresh: bool) -> None:
+    if fresh:
+        record.write_config(cfg)
+        record.write_results(status="running", seed=cfg.seed)
+        return
+    recorded = record.read_config()
+    if (cfg.trainer.epochs, cfg.trainer.steps) != (recorded.trainer.epochs, recorded.trainer.steps):
+        recorded.trainer.epochs, recorded.trainer.steps = cfg.trainer.epochs, cfg.trainer.steps
+        record.write_config(recorded)  # the run's new length; other words beside resume= are for this time only
+
+
+def _watched(
+    work: Callable[[], int],
+    screen: Screen,
+    folder: Path | None,
+    *,
+    fresh: bool,
+) -> int:
+    """Do the work of a job; what it raises becomes the run's status, a line on the screen and an exit code.
+
+    `fresh`: the folder was made for this job, so that a mistake found before the first checkpoint leaves none.
+    """
+    if folder is not None:
+        try:
+            screen.attach(folder / "run.log")
+        except OSError as error:
+            raise lock.unwritable(folder, error) from None
+        screen.log_only(command(screen.typed))
+    try:
+        return work()
+    except Mistake as mistake:
+        screen.error(str(mistake))
+        if folder is not None and fresh and not run.Run(folder).has_checkpoint:
+            screen.detach()
+            _remove(folder)
+        return 2
+    except KeyboardInterrupt:
+        _end(folder, "interrupted")
+        screen.error("stopped at once" + _go_on(folder))
+        return INTERRUPTED if signals.requested() in (None, "SIGINT") else ASKED_TO_STOP
+    except Exception as error:
+        screen.log_only(traceback.format_exc())
+        _end(folder, "failed")
+        what = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
+        log = "" if folder is None or isinstance(error, Failure) else f"\n  traceback  {folder / 'run.log'}"
+        screen.error(f"failed  {what}{log}{_go_on(folder)}")
+        return 1
+    finally:
+        screen.detach()
+
+
+def _end(folder: Path | None, status: str) -> None:
+    if folder is not None:
+        with suppress(OSError, Mistake, Failure):
+            run.Run(folder).write_results(status=status)
+
+
+def _go_on(folder: Path | None) -> str:
+    if folder is None:
+        return ""
+    where = "from the last checkpoint" if run.Run(folder).has_checkpoint else "from the start"
+    return f"\n  go on      {command([f'resume={folder}'])}   {where}"
+
+
+def _remove(folder: Path) -> None:
+    """Take away a folder that this job made and that holds no checkpoint, and the folders above that are now empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for above in list(folder.parents)[:-1]:
+        if not above.is_relative_to(run.OUTPUTS):
+            return
+        try:
+            above.rmdir()
+        except OSError:
+            return

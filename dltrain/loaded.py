@@ -1,0 +1,107 @@
+"""`dltrain.load(run)`: a run's network, its preprocessing and its class names, in one line of Python."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from dltrain import checkpoint, data
+from dltrain.config import trust as trusting
+from dltrain.config.messages import Mistake
+from dltrain.config.mode import Config
+from dltrain.config.spec import DataSpec
+from dltrain.data.preprocess import Preprocess
+from dltrain.engine.ema import Ema
+from dltrain.run import Run, find, shown
+from dltrain.tasks.build import build_task
+
+Source = str | Path | Image.Image | np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A trained network, ready to use: `loaded.model(loaded.preprocess("cat.jpg")[None]).softmax(1)`."""
+
+    model: nn.Module  # in evaluation mode; the averaged weights if the run kept an average
+    preprocess: Callable[[Source], Tensor]  # a file, a Pillow image or uint8 pixels -> (C, H, W) float32
+    class_names: tuple[str, ...]
+    spec: DataSpec
+    config: Config
+    task: Any  # holds the model; predict(images) gives probabilities
+
+
+def load(
+    run: str | Path,
+    checkpoint: Literal["best", "last"] = "best",
+    device: str | torch.device = "cpu",
+    trust: Sequence[str] = (),
+) -> Loaded:
+    """Open a run: its folder, or `last`. The data set need not be there.
+
+    A run of a model or data set of your own needs its package in `trust`, or in DLTRAIN_TRUST; a run's files have no
+    say in that. Raises dltrain.config.messages.Mistake if there is no such run or no checkpoint yet, Failure if none
+    can be read.
+    """
+    if trust or os.environ.get("DLTRAIN_TRUST"):
+        trusting.apply([f"trust=[{','.join(trust)}]"] if trust else [])
+    folder = find(str(run), "run")
+    record = Run(folder)
+    config = record.read_config()
+    spec = record.spec() or data.describe(config, _quiet)
+    task, _ = open_task(folder, config, spec, checkpoint, _quiet)
+    task.to(device)
+    return Loaded(task.model, prepare(config, spec), spec.class_names, spec, config, task)
+
+
+def open_task(
+    folder: Path,
+    config: Config,
+    spec: DataSpec,
+    which: Literal["best", "last"],
+    say: Callable[[str], None],
+    train_targets: Tensor | None = None,
+) -> tuple[Any, dict[str, Any]]:
+    """The task with the weights that the run is judged by, in evaluation mode on the CPU; and the whole checkpoint."""
+    state = checkpoint.load(folder, which, say)
+    if state is None:
+        raise Mistake(f"{folder} has no checkpoint yet", type_this=f"dltrain resume={shown(folder)}")
+    # The first weights are drawn and at once replaced: who calls this finds the generator as it was.
+    generator = torch.default_generator.get_state()
+    try:
+        task: Any = build_task(config, spec, train_targets)
+    finally:
+        torch.default_generator.set_state(generator)
+    try:
+        task.load_state_dict(state["task"] if state["ema"] is None else Ema.weights(state["ema"]))
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise Mistake(f"the checkpoint of {folder} holds another network than its config.json: {error}") from error
+    task.eval()
+    return task, state
+
+
+def prepare(config: Config, spec: DataSpec) -> Callable[[Source], Tensor]:
+    """A function from an image of any kind to what the network sees, (C, H, W) float32, as in evaluation.
+
+    It raises dltrain.data.decode.UnreadableError for what is no image.
+    """
+    read = data.decode_for(config, spec)
+    normalize = Preprocess(spec, torch.device("cpu")).normalize
+    return lambda source: normalize(torch.tensor(read(_image(source)))[None])[0]
+
+
+def _image(source: Source) -> str | Path | Image.Image:
+    if not isinstance(source, np.ndarray):
+        return source
+    if source.dtype != np.uint8 or source.ndim not in (2, 3) or (source.ndim == 3 and source.shape[2] not in (1, 3)):
+        raise ValueError(f"pixels are uint8 of shape (H, W), (H, W, 1) or (H, W, 3), not {source.dtype} {source.shape}")
+    return Image.fromarray(source[:, :, 0] if source.ndim == 3 and source.shape[2] == 1 else source)
+
+
+def _quiet(text: str) -> None:
+    """Whoever calls from Python has no screen."""

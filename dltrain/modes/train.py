@@ -1,0 +1,168 @@
+"""mode=train: train, evaluate, keep the best, test it once."""
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dltrain import checkpoint, environment, signals
+from dltrain.config.messages import Failure, Mistake
+from dltrain.config.mode import Config
+from dltrain.config.spec import DataSpec
+from dltrain.data import open_data
+from dltrain.data.loaders import Data
+from dltrain.engine import loop
+from dltrain.engine.ema import Ema
+from dltrain.engine.optimizers import build_optimizers
+from dltrain.engine.precision import make_scaler
+from dltrain.engine.random import key, seed_generators
+from dltrain.engine.state import State
+from dltrain.engine.step import Turn
+from dltrain.environment import Environment
+from dltrain.report import Report
+from dltrain.report.terminal import Screen
+from dltrain.run import Run, find
+from dltrain.tasks.build import build_task
+
+EXIT_CODES = {"completed": 0, "SIGINT": 130}  # any other reason to stop is a scheduler's or max_time's: 75
+
+
+def run(
+    cfg: Config, spec: DataSpec, folder: Path, screen: Screen, recorded_environment: dict[str, Any] | None = None
+) -> int:
+    """Train in `folder`, from its last checkpoint if it has one. Returns the exit code 0, 75 or 130.
+
+    `recorded_environment` is what a reproduced run resolved its `auto` values to; a resumed run reads its own.
+    """
+    began = time.monotonic()
+    record = Run(folder)
+    with record.lock():
+        earlier = record.results()["seconds"] or 0.0
+        saved = checkpoint.load(folder, "last", screen.line, repair=True)
+        before = record.environment()
+        env = environment.resolve(cfg, spec, before or recorded_environment)
+        environment.apply(env)
+        now = environment.to_json(env, spec, before)
+        if warning := environment.warning(before, now):
+            screen.warn(warning)
+        record.write_environment(now)
+        record.write_results(status="running", device=str(env.device), precision=env.precision, seed=cfg.seed)
+
+        data = open_data(cfg, spec, env.device, env.loader, env.workers, screen.line)
+        try:
+            record.write_environment(now | {"data_sha256": data.digests()})
+            state, turns = build(cfg, spec, data, env, screen)
+            if saved is not None:
+                state.load_state_dict(saved, env.device)
+                record.write_metrics(state.rows)
+            parameters = sum(param.numel() for param in state.task.parameters())
+            record.write_results(parameters=parameters)
+            report = Report(screen, cfg, spec, record)
+            report.banner(parameters, env, notes=[] if saved is None else [f"goes on from step {state.step:,}"])
+            with signals.patient():  # from here on a signal is noted, and the loop stops and saves
+                reason = loop.train(cfg, state, turns, data, record, report, env)
+                results = summary(state, report, env)
+                if reason == "completed":
+                    results["weights_sha256"] = checkpoint.weights_sha256(state.task.state_dict())
+                    try:
+                        results["metrics"] = final_metrics(cfg, state, data, folder, env, screen)
+                    except loop.StopAskedError:
+                        reason = signals.requested() or "SIGTERM"
+                results["seconds"] = round(earlier + time.monotonic() - began, 3)
+                record.write_results(status="completed" if reason == "completed" else "interrupted", **results)
+            report.end(record.results(), reason)
+        finally:
+            data.close()
+    return EXIT_CODES.get(reason, 75)
+
+
+def summary(state: State, report: Report, env: Environment) -> dict[str, Any]:
+    """What `results.json` says of a run that has stopped or ended."""
+    found: dict[str, Any] = {
+        "best": state.best,
+        "steps": state.step,
+        "epochs": len(state.rows),
+        "peak_memory_bytes": peak_memory(env.device),
+    }
+    if report.clock.images:
+        found["images_per_second"] = round(report.clock.images_per_second, 1)
+    return found
+
+
+def build(cfg: Config, spec: DataSpec, data: Data, env: Environment, screen: Screen) -> tuple[State, list[Turn]]:
+    """The task with its first weights on the device, its optimizers and its updates, at step 0."""
+    seed_generators(key(cfg.seed, "init"), torch.device("cpu"))
+    task: Any = build_task(cfg, spec, data.targets("train"))
+    if cfg.init.name == "run":
+        load_weights(task, cfg, screen)
+    task.to(env.device, memory_format=env.memory_format)
+    task.train()
+    ema = None if cfg.trainer.ema is None else Ema(task, cfg.trainer.ema)
+    updates = task.updates()
+    optimizers = build_optimizers(cfg.optim, updates, env.device)
+    scaler = make_scaler(cfg.precision, env.precision, env.device)
+    turns = []
+    for index, update in enumerate(updates):
+        named = [(name, param) for name, param in update.module.named_parameters() if param.requires_grad]
+        first = next(other for other in updates if other.module is update.module)
+        optimizer = optimizers[first.name or "model"]
+        turns.append(Turn(update, index, named, optimizer, env.device, env.precision, scaler, first is update))
+        if cfg.trainer.compile:
+            update.module.compile()
+    return State(task, optimizers, ema, scaler), turns
+
+
+def load_weights(task: nn.Module, cfg: Config, screen: Screen) -> None:
+    """Weights of another run's checkpoint (its average, if it kept one), all of which must fit."""
+    source = find(cfg.init.source, "init.source")
+    saved = checkpoint.load(source, cfg.init.checkpoint, screen.line)
+    if saved is None:
+        raise Mistake(f"init.source={cfg.init.source} has no checkpoint yet", type_this=f"dltrain resume={source}")
+    theirs = saved["task"] if saved["ema"] is None else Ema.weights(saved["ema"])
+    ours = task.state_dict()
+    odd = [f"{name}: only in this network" for name in sorted(ours.keys() - theirs.keys())]
+    odd += [f"{name}: only in {source}" for name in sorted(theirs.keys() - ours.keys())]
+    odd += [
+        f"{name}: {tuple(ours[name].shape)} here, {tuple(theirs[name].shape)} there"
+        for name in sorted(ours.keys() & theirs.keys())
+        if ours[name].shape != theirs[name].shape
+    ]
+    if odd:
+        raise Mistake(
+            f"init.source={cfg.init.source} holds another network:\n    " + "\n    ".join(odd),
+            allowed="a run of the same model, num_outputs and in_channels",
+        )
+    task.load_state_dict(theirs)
+
+
+def final_metrics(
+    cfg: Config, state: State, data: Data, folder: Path, env: Environment, screen: Screen
+) -> dict[str, float]:
+    """`val/…` of the best epoch, and `test/…` of its weights where there is a test split."""
+    if state.best is None:
+        raise Failure(f"no evaluation gave a {state.task.monitor} that is a number, so there is no best checkpoint")
+    row = state.rows[state.best["epoch"] - 1]
+    metrics = {name: value for name, value in row.items() if name.startswith("val/")}
+    if "test" not in data.spec.counts:
+        return metrics
+    best = checkpoint.load(folder, "best", screen.line)
+    if best is None:
+        raise Failure(f"{folder / 'checkpoints' / 'best.pt'} is missing: the test needs it")
+    if state.ema is not None:
+        state.ema.load_state_dict(best["ema"])
+    else:
+        state.task.load_state_dict(best["task"])
+    test = loop.evaluate(cfg, state.evaluated, data, "test", best["step"], env)
+    return metrics | {f"test/{name}": value for name, value in test.items()}
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the device where it is a GPU, else of this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

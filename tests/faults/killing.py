@@ -1,0 +1,81 @@
+"""Runs `dltrain` in a process of its own and kills it, with SIGKILL, at a chosen point.
+
+The processes are forked from a server that has imported everything, so that one costs only its run.
+"""
+
+import importlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(
+    [
+        "torch",
+        "torch._dynamo",
+        "torch.optim",
+        "hydra",
+        "dltrain.cli",
+        "dltrain.job",
+        "dltrain.modes.train",
+        "tests.faults.pair",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Bomb:
+    """SIGKILL at the nth call of a function (from 1) whose arguments hold `holding`, before or after it has run."""
+
+    target: str  # "package.module:function"
+    nth: int = 1
+    after: bool = False
+    holding: str = ""
+
+    def plant(self) -> None:
+        module_name, _, name = self.target.partition(":")
+        module = importlib.import_module(module_name)
+        real: Callable[..., Any] = getattr(module, name)
+        calls = 0
+
+        def armed(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            if self.holding in " ".join(str(arg) for arg in args if isinstance(arg, str | Path)):
+                calls += 1
+                if calls == self.nth and not self.after:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                result = real(*args, **kwargs)
+                if calls == self.nth and self.after:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return result
+            return real(*args, **kwargs)
+
+        setattr(module, name, armed)
+
+
+def _child(argv: list[str], folder: str, bombs: list[Bomb], setup: str | None) -> None:
+    os.chdir(folder)
+    with open("screen.txt", "a") as screen:  # noqa: PTH123
+        os.dup2(screen.fileno(), 1)
+        os.dup2(screen.fileno(), 2)
+    from dltrain import cli
+
+    if setup is not None:
+        module, _, name = setup.partition(":")
+        getattr(importlib.import_module(module), name)()
+    for bomb in bombs:
+        bomb.plant()
+    os._exit(cli.main(argv))
+
+
+def dltrain(argv: list[str], folder: Path, *bombs: Bomb, setup: str | None = None) -> int:
+    """The exit code of `dltrain *argv` in `folder`; -9 if a bomb went off. `setup` is called first in the process."""
+    process = _context.Process(target=_child, args=(argv, str(folder), list(bombs), setup))
+    process.start()
+    process.join(300)
+    assert process.exitcode is not None, "still running after 300 s"
+    return process.exitcode
