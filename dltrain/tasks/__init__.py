@@ -38,7 +38,7 @@ class Prediction(NamedTuple):
 class Task(Protocol):
     """An nn.Module that holds its networks: one state_dict, one `.to()`, one EMA copy."""
 
-    monitor: str  # "val/accuracy", "-val/loss": what `best` means; a leading minus: smaller is better
+    monitor: str  # "val/accuracy", "-val/loss" (smaller is better): what `best` means; "step": the last is the best
 
     def updates(self) -> list[Update]: ...
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]: ...  # names without the split: "accuracy"

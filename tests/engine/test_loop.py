@@ -206,3 +206,11 @@ def test_class_weights_and_balance_change_the_loss() -> None:
     given = ["task.class_weights=[1,1,1,1,1,1,1,1,1,9]"]
     assert weights(run()) != weights(run(*given))
     assert weights(run()) == weights(run("task.balanced=true"))  # digits are balanced: every weight is 1
+
+
+def test_a_task_without_a_measure_keeps_its_last_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dltrain.tasks.classification import Classification
+
+    monkeypatch.setattr(Classification, "monitor", "step")
+    folder = run()
+    assert results(folder)["best"] == {"epoch": 3, "step": 21, "metric": "step", "value": 21}
