@@ -18,20 +18,18 @@ PHILOX_M0, PHILOX_M1 = 0xD2511F53, 0xCD9E8D57
 PHILOX_W0, PHILOX_W1 = 0x9E3779B9, 0xBB67AE85
 
 
-def _mul_hi_lo(a: int, b: Tensor) -> tuple[Tensor, Tensor]:
-    """High and low 32 bits of a * b; int64 products wrap around, which leaves both halves right."""
-    product = b * a
-    return (product >> 32) & MASK32, product & MASK32
-
-
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key64: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Philox4x32-10: four int64 tensors of 32-bit words each, from a counter of the same form and a 64-bit key."""
+    """Philox4x32-10: four int64 tensors of 32-bit words each, from a counter of the same form and a 64-bit key.
+
+    Products of two words wrap around in int64, which leaves both of their halves right.
+    """
     c0, c1, c2, c3 = counter
     k0, k1 = key64 & MASK32, (key64 >> 32) & MASK32
     for _ in range(10):
-        hi0, lo0 = _mul_hi_lo(PHILOX_M0, c0)
-        hi1, lo1 = _mul_hi_lo(PHILOX_M1, c2)
-        c0, c1, c2, c3 = hi1 ^ c1 ^ k0, lo1, hi0 ^ c3 ^ k1, lo0
+        product0, product1 = c0 * PHILOX_M0, c2 * PHILOX_M1
+        c0 = (product1 >> 32).bitwise_and_(MASK32).bitwise_xor_(c1).bitwise_xor_(k0)
+        c2 = (product0 >> 32).bitwise_and_(MASK32).bitwise_xor_(c3).bitwise_xor_(k1)
+        c1, c3 = product1.bitwise_and_(MASK32), product0.bitwise_and_(MASK32)
         k0, k1 = (k0 + PHILOX_W0) & MASK32, (k1 + PHILOX_W1) & MASK32
     return c0, c1, c2, c3
 
