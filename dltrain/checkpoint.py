@@ -116,7 +116,8 @@ def _load_last(folder: Path, place: Path, say: Callable[[str], None]) -> tuple[s
         f"no checkpoint of {folder} can be read\n  "
         + "\n  ".join(troubles)
         + f"\n  type     rm -r {shown(place)}; dltrain resume={shown(folder)}"
-        + "\n           to train it again from its first step"
+        + "\n           to train it again from its first step",
+        resumes=False,
     )
 
 

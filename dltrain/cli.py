@@ -1,12 +1,11 @@
 """The command `dltrain`: check the words, compose, run, and tell mistakes in one shape. Imports no torch itself."""
 
 import os
-import shlex
 import sys
 
 from dltrain import __version__, signals
 from dltrain.config import trust
-from dltrain.config.messages import Mistake, command
+from dltrain.config.messages import Mistake, ready_to_paste
 from dltrain.report.terminal import Screen
 
 _HELP = {"-h", "--help"}
@@ -32,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             return _dispatch(words, screen)
         except Mistake as mistake:
-            mistake.type_this = _ready_to_paste(mistake.type_this, words)
+            mistake.type_this = ready_to_paste(mistake.type_this, words)
             screen.error(str(mistake))
             return 2
         except KeyboardInterrupt:
@@ -40,18 +39,6 @@ def main(argv: list[str] | None = None) -> int:
             return 130 if signals.requested() in (None, "SIGINT") else 75
         finally:
             screen.detach()
-
-
-def _ready_to_paste(advice: str, words: list[str]) -> str:
-    """Words that put a mistake right, among the others that were typed; whole commands stay as they are."""
-    try:
-        right = dict(word.split("=", 1) for word in shlex.split(advice))
-    except ValueError:  # no words of the form key=value
-        return advice
-    if not right or _SWEEP & set(words):
-        return advice
-    kept = [word for word in words if word.partition("=")[0] not in right]
-    return command([*kept, *(f"{key}={value}" for key, value in right.items())])
 
 
 def _dispatch(words: list[str], screen: Screen) -> int:

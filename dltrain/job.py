@@ -13,7 +13,7 @@ from typing import Any
 
 from dltrain import lock, run, signals
 from dltrain.config.check import check, check_data
-from dltrain.config.messages import Failure, Mistake, command
+from dltrain.config.messages import Failure, Mistake, command, ready_to_paste
 from dltrain.config.mode import Config, Eval, Reproduce, Train
 from dltrain.config.spec import DataSpec
 from dltrain.report.terminal import Screen
@@ -24,10 +24,10 @@ ASKED_TO_STOP = 75
 
 @dataclass
 class Job:
-    """What a command line asks for, composed and checked. `spec` is None where the mode looks at the data itself."""
+    """What a command line asks for, composed and checked."""
 
     cfg: Config
-    spec: DataSpec | None
+    spec: DataSpec
     composed: Any  # Hydra's composition, for the folder's name and `.hydra/`
 
 
@@ -40,10 +40,17 @@ def prepare(words: list[str], screen: Screen, described: dict[str, DataSpec] | N
 
     cfg, composed = compose(words)
     check(cfg)
-    if not isinstance(cfg, Train):
-        return Job(cfg, None, composed)
+    if isinstance(cfg, Eval | Reproduce):
+        from dltrain import opened
+
+        if isinstance(cfg, Eval):
+            return Job(cfg, opened.to_evaluate(cfg, screen.line), composed)
+        return Job(cfg, opened.to_reproduce(cfg, screen.line), composed)
     if cfg.init.name == "run":
-        cfg.init.source = str(run.find(cfg.init.source, "init.source"))  # `last` is looked up once
+        source = run.find(cfg.init.source, "init.source")
+        if not run.Run(source).has_checkpoint:
+            raise Mistake(f"init.source={source} has no checkpoint yet", type_this=command([f"resume={source}"]))
+        cfg.init.source = str(source)  # `last` is looked up once
     from dltrain.data import describe  # brings numpy and Pillow: not before what needs no data is known to be right
 
     described = {} if described is None else described
@@ -52,6 +59,10 @@ def prepare(words: list[str], screen: Screen, described: dict[str, DataSpec] | N
         described[data] = describe(cfg, screen.line)
     spec = described[data]
     check_data(cfg, spec)
+    if isinstance(cfg, Train) and cfg.resume is not None:
+        from dltrain import opened
+
+        opened.to_resume(cfg, spec)
     return Job(cfg, spec, composed)
 
 
@@ -106,8 +117,8 @@ def under_hydra(job: Job, folder: Path, screen: Screen, recorded_environment: di
 
 def run_job(
     cfg: Config,
-    spec: DataSpec | None,
-    folder: Path | None,
+    spec: DataSpec,
+    folder: Path,
     screen: Screen,
     recorded_environment: dict[str, Any] | None = None,
 ) -> int:
@@ -116,8 +127,8 @@ def run_job(
     The folder is the run's own already; with `cfg.resume` it goes on there. `recorded_environment` is what a
     reproduced run resolved its `auto` values to.
     """
-    if not isinstance(cfg, Train) or spec is None or folder is None:
-        raise ValueError("to train takes a config to train by, a data spec and a folder")
+    if not isinstance(cfg, Train):
+        raise ValueError("to train takes a config to train by")
     fresh = cfg.resume is None
 
     def work() -> int:
@@ -133,11 +144,11 @@ def _look(job: Job, screen: Screen) -> int:
     if isinstance(job.cfg, Eval):
         from dltrain.modes import evaluate
 
-        return evaluate.run(job.cfg, screen)
+        return evaluate.run(job.cfg, job.spec, screen)
     if isinstance(job.cfg, Reproduce):
         from dltrain.modes import reproduce
 
-        return reproduce.run(job.cfg, screen, job.composed)
+        return reproduce.run(job.cfg, job.spec, screen, job.composed)
     raise ValueError(f"no mode {job.cfg.mode}")
 
 
@@ -172,6 +183,7 @@ def _watched(
     try:
         return work()
     except Mistake as mistake:
+        mistake.type_this = ready_to_paste(mistake.type_this, screen.typed)
         screen.error(str(mistake))
         if folder is not None and fresh and not run.Run(folder).has_checkpoint:
             screen.detach()
@@ -186,7 +198,8 @@ def _watched(
         _end(folder, "failed")
         what = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
         log = "" if folder is None or isinstance(error, Failure) else f"\n  traceback  {folder / 'run.log'}"
-        screen.error(f"failed  {what}{log}{_go_on(folder)}")
+        go_on = "" if isinstance(error, Failure) and not error.resumes else _go_on(folder)
+        screen.error(f"failed  {what}{log}{go_on}")
         return 1
     finally:
         screen.detach()

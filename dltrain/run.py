@@ -139,7 +139,13 @@ class Run:
 
 
 def claim(wanted: Path) -> Path:
-    """Make a run folder that nobody else has: `wanted`, or with -2, -3, … behind it."""
+    """Make a run folder that nobody else has: `wanted`, or with -2, -3, … behind it. Raises Mistake, OSError."""
+    if wanted.name in ("", ".."):  # `output=`, `output=.`, `output=/`: -2 cannot stand behind it
+        raise Mistake(
+            f"output={safe_text(str(wanted))} names no new folder",
+            allowed="a folder to be made, or null for one below outputs/",
+            type_this="output=runs/first",
+        )
     wanted.parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:

@@ -41,8 +41,6 @@ DRAWING = re.compile(
 
 NOT_FOR_TRAINING = {
     ("dltrain/atomic.py", "secrets.token_hex"),  # names of temporary files, which nobody may guess
-    ("dltrain/data/fetch.py", "os.urandom"),
-    ("dltrain/data/fetch.py", "secrets.token_hex"),
     ("dltrain/data/streaming.py", "torch.Generator"),  # so that torch's loader leaves the default one alone
 }
 
@@ -105,6 +103,7 @@ TORCH_FREE = (
     "dltrain/config/",
     "dltrain/cli.py",
     "dltrain/job.py",
+    "dltrain/opened.py",
     "dltrain/run.py",
     "dltrain/sweep.py",
     "dltrain/signals.py",

@@ -6,7 +6,7 @@ Reads the same defaults lists as Hydra, so that a key can be looked up in a few 
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import Field, dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
 from dltrain.config import table
@@ -27,6 +27,7 @@ class Key:
     field: Field[Any]
     type: Any
     owner: type
+    given: str = ""  # the value in the YAML of the option that is chosen, as it stands there
 
     @property
     def group(self) -> str:
@@ -47,6 +48,15 @@ def keys_of(cls: type, prefix: str = "") -> Iterator[Key]:
         elif f.name != "name" or not prefix:
             owner = next(c for c in cls.__mro__ if f.name in vars(c).get("__annotations__", {}))
             yield Key(prefix + f.name, f, types[f.name], owner)
+
+
+def as_given(key: Key, option: str) -> Key:
+    """The key with its value in the option's own file, or in one that it builds on."""
+    if option not in table.options(key.group):  # the dataclass's name, from the config of a run
+        return key
+    name = re.escape(key.name.partition(".")[2])
+    values = (re.search(rf"^{name}:[ ]*([^#\n]+)", text, re.MULTILINE) for text in _files(key.group, option))
+    return replace(key, given=next((found[1].strip() for found in values if found), ""))
 
 
 def alone(mode: type) -> list[Key]:
@@ -100,9 +110,14 @@ def _complete(typed: dict[str, str]) -> dict[str, str]:
 
 def _says(group: str, option: str) -> Iterator[tuple[str, str]]:
     """What an option's file says about other groups; the file itself before what it builds on."""
-    for _ in range(10):
-        text = table.option_file(group, option).read_text(encoding="utf-8")
+    for text in _files(group, option):
         yield from _OVERRIDE.findall(text)
+
+
+def _files(group: str, option: str) -> Iterator[str]:
+    for _ in range(10):
+        text = table.option_text(group, option)
+        yield text
         builds_on = _BUILDS_ON.search(text)
         if builds_on is None:
             return

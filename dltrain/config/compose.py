@@ -1,14 +1,16 @@
 """From words on the command line to the typed config, by Hydra; for a run that exists, laid over its own config."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.utils import JobRuntime, setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -18,14 +20,52 @@ from dltrain.config.messages import Mistake
 from dltrain.config.mode import GROUPS, Config
 from dltrain.config.overlay import HORIZON, option_of, refuse_changes
 
+_ALONE = {f.name for cls in table.SCHEMAS["mode"].values() for f in fields(cls)} - set(GROUPS)
+
 
 def load(overrides: list[str]) -> DictConfig:
-    """Hydra's composition with its own node `hydra`. Raises whatever Hydra raises."""
+    """Hydra's composition with its own node `hydra`. Raises whatever Hydra raises.
+
+    Words that only set keys take no part in choosing files, and Hydra applies them last. So what the other words give
+    is kept, and copied: the jobs of a sweep differ in such words most of the time.
+    """
     store.register()
     setup_globals()
     JobRuntime.instance().set("name", "dltrain")
+    typed = OverridesParser.create().parse_overrides(trust.searchpath(overrides) + overrides)
+    setting = [one for one in typed if _only_sets_a_key(one)]
+    choosing = tuple(str(one.input_line) for one in typed if not _only_sets_a_key(one))
+    composed = copy.deepcopy(_chosen(choosing, _state_of_configs()))
+    ConfigLoaderImpl._apply_overrides_to_config(setting, composed)
+    own = [one for one in typed if not one.is_hydra_override()]
+    composed.hydra.overrides.task = [one.input_line for one in own]
+    dirname = composed.hydra.job.config.override_dirname
+    composed.hydra.job.override_dirname = get_overrides_dirname(
+        own, exclude_keys=dirname.exclude_keys, item_sep=dirname.item_sep, kv_sep=dirname.kv_sep
+    )
+    composed.hydra.runtime.cwd = str(Path.cwd())
+    return composed
+
+
+def _only_sets_a_key(one: Override) -> bool:
+    """`seed=1`, `trainer.epochs=3`; no group, nothing of Hydra's own, no sweep."""
+    key = one.key_or_group
+    plain = one.type == OverrideType.CHANGE and one.package is None and not one.is_sweep_override()
+    return plain and not one.is_hydra_override() and ("." in key or key in _ALONE)
+
+
+def _state_of_configs() -> tuple[object, ...]:
+    """Changes whenever a dataclass or a YAML file of the groups does."""
+    folders = [table.configs_folder(), *table.extra_folders()]
+    files = [(str(path), path.stat().st_mtime_ns) for folder in folders for path in sorted(folder.rglob("*.yaml"))]
+    classes = [(group, name, cls) for group, names in table.SCHEMAS.items() for name, cls in names.items()]
+    return *files, *classes, *table.TASK_OF_KIND.items()
+
+
+@lru_cache(maxsize=64)
+def _chosen(choosing: tuple[str, ...], state: tuple[object, ...]) -> DictConfig:
     loader = ConfigLoaderImpl(create_config_search_path(str(table.configs_folder())))
-    return loader.load_configuration("config", trust.searchpath(overrides) + overrides, RunMode.RUN)
+    return loader.load_configuration("config", list(choosing), RunMode.RUN)
 
 
 def to_config(composed: DictConfig) -> Config:

@@ -36,7 +36,6 @@ class Data:
     opens: ClassVar[str] = ""
     kind: ClassVar[str] = "class"
     native: ClassVar[tuple[int, int, int] | None] = None  # (C, H, W) of a known set's images as they are stored
-    fixed_split: ClassVar[bool] = False
     name: str = knob("", "the kind of data set; read back from a saved config to find its settings")
     size: str = knob("auto", "image size the model sees: auto, 96 or 180x240 (height x width)", unit="pixels")
     loader: LoaderKind = knob(LoaderKind.auto, "resident: decoded once, kept on the device; streaming: read as it goes")

@@ -16,7 +16,7 @@ from dltrain.config.mode import GROUPS
 from dltrain.config.nearest import nearest
 from dltrain.config.overlay import option_of
 from dltrain.config.precheck import find_key, opened_run, precheck
-from dltrain.config.value import allowed, default_of, suggest, written
+from dltrain.config.value import allowed, suggest, usual
 
 
 def diagnose(argv: list[str], error: Exception) -> Mistake:
@@ -120,7 +120,7 @@ def _replaced(words: list[str], old: str, *new: str) -> str:
 def _unreadable(words: list[str], word: str) -> Mistake:
     name = word.partition("=")[0]
     key = _key_of(words, name)
-    better = written(default_of(key)) if key is not None else ""
+    better = usual(key) if key is not None else ""
     return Mistake(
         f"{word}: the value cannot be read",
         allowed="letters a to z, digits and /-\\+.$%*@?|_ ; any other text in quotes"
@@ -135,7 +135,7 @@ def _alone(words: list[str], word: str, error: Exception) -> Mistake:
     key = _key_of(words, name)
     if key is not None:
         better = suggest(key, value)
-        better = better if better != value else written(default_of(key))
+        better = better if better != value else usual(key)
         return Mistake(
             f"{word}: {name} cannot be {value or 'empty'}",
             allowed=allowed(key),

@@ -191,7 +191,7 @@ class _Page:
 
     def _about(self, group: str, option: str) -> list[str]:
         """What an option's file says beside the dataclass: its comment, the options and values that it chooses."""
-        body = table.option_file(group, option).read_text(encoding="utf-8")
+        body = table.option_text(group, option)
         choices = [
             f"{other}={name}" for other, name in re.findall(r"^\s*-\s*override /(\w+)\S*:\s*(\w+)", body, re.MULTILINE)
         ]

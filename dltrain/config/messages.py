@@ -3,7 +3,7 @@
 import importlib.util
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dltrain.text import safe_text
 
@@ -11,6 +11,18 @@ from dltrain.text import safe_text
 def command(words: Iterable[str]) -> str:
     """A command line, quoted for a shell, ready to paste."""
     return shlex.join(["dltrain", *words])
+
+
+def ready_to_paste(advice: str, words: Sequence[str]) -> str:
+    """Words that put a mistake right, among the others that were typed; whole commands stay as they are."""
+    try:
+        right = dict(word.split("=", 1) for word in shlex.split(advice))
+    except ValueError:  # no words of the form key=value
+        return advice
+    if not right:
+        return advice
+    kept = [word for word in words if word.partition("=")[0] not in right]
+    return command([*kept, *(f"{key}={value}" for key, value in right.items())])
 
 
 class Mistake(Exception):
@@ -41,7 +53,11 @@ class Mistake(Exception):
 
 
 class Failure(Exception):
-    """A run that cannot go on, with a message for people: exit code 1."""
+    """A run that cannot go on, with a message for people: exit code 1. `resumes`: whether `resume=` may help."""
+
+    def __init__(self, what: str, *, resumes: bool = True) -> None:
+        super().__init__(what)
+        self.resumes = resumes
 
 
 def require_extra(module: str, extra: str, *, what: str = "") -> None:

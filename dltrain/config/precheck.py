@@ -6,7 +6,7 @@ A mistake carries the command as it should be, checked in its turn, so that what
 from collections.abc import Iterable
 
 from dltrain.config import forms, table
-from dltrain.config.choices import Chosen, Key, alone, chosen, keys_of
+from dltrain.config.choices import Chosen, Key, alone, as_given, chosen, keys_of
 from dltrain.config.forms import Line, Slip
 from dltrain.config.meant import Guess, everywhere, group_with, key_names, meant, nearest_option, option_with
 from dltrain.config.messages import Mistake, command
@@ -149,7 +149,7 @@ def _find(line: Line, word: forms.Word, known: Chosen) -> Key:
     elif group in known and group != "mode":
         found = [key for cls in known[group].values() for key in keys_of(cls, f"{group}.") if key.name == word.key]
         if known[group] and len(found) == len(known[group]):
-            return found[0]
+            return as_given(found[0], next(iter(known[group])))
         _belongs_to_other_option(line, word, known)
     raise _unknown(line, word, known)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import dltrain
 from dltrain.config import data, groups, mode, model
+from dltrain.config.messages import Mistake
 
 SCHEMAS: dict[str, dict[str, type]] = {
     "mode": {"train": mode.Train, "eval": mode.Eval, "reproduce": mode.Reproduce},
@@ -37,6 +38,7 @@ BUILT_IN: dict[str, dict[str, type]] = {group: dict(names) for group, names in S
 _extra_folders: list[Path] = []  # configs/ of trusted packages
 
 _BUILDS_ON = re.compile(r"^\s*-\s*(\w+)\s*(?:#.*)?$", re.MULTILINE)
+_ON_ONE_LINE = re.compile(r"^defaults:\s*\[([^\]]*)\]", re.MULTILINE)
 
 
 def configs_folder() -> Path:
@@ -80,17 +82,26 @@ def option_file(group: str, option: str) -> Path:
     return found
 
 
+def option_text(group: str, option: str) -> str:
+    """The YAML behind `group=option`, its defaults list one entry a line: `defaults: [_mlp, _self_]` is one too."""
+    text = option_file(group, option).read_text(encoding="utf-8")
+    return _ON_ONE_LINE.sub(lambda found: "\n  - ".join(["defaults:", *map(str.strip, found[1].split(","))]), text)
+
+
 def schema(group: str, option: str) -> type:
-    """The dataclass behind `group=option`, found by following what its YAML builds on."""
+    """The dataclass behind `group=option`, found by following what its YAML builds on. Raises Mistake if none is."""
     seen: set[str] = set()
     while not option.startswith("_"):
         if option in seen:
-            raise ValueError(f"{group}={option} builds on itself")
+            raise Mistake(f"{option_file(group, option)} builds on itself")
         seen.add(option)
-        text = option_file(group, option).read_text(encoding="utf-8")
-        found = next((name for name in _BUILDS_ON.findall(text) if name != "_self_"), None)
-        if found is None:
-            raise ValueError(f"configs/{group}/{option}.yaml names nothing that it builds on")
+        found = next((name for name in _BUILDS_ON.findall(option_text(group, option)) if name != "_self_"), "")
+        if found not in options(group) and found[1:] not in SCHEMAS[group]:
+            raise Mistake(
+                f"{option_file(group, option)} builds on {found or 'nothing'}",
+                allowed=f"a defaults list that begins with {', '.join(f'_{name}' for name in SCHEMAS[group])}"
+                f" or another {group}: [_{next(iter(SCHEMAS[group]))}, _self_]",
+            )
         option = found
     return SCHEMAS[group][option[1:]]
 

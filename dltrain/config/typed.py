@@ -7,7 +7,7 @@ from dltrain.config.choices import Key
 from dltrain.config.forms import Line, Slip, Word
 from dltrain.config.messages import Mistake
 from dltrain.config.quote import is_quoted, split, unquote
-from dltrain.config.value import allowed, default_of, fits, parse, shape_of, suggest, undecided, written
+from dltrain.config.value import allowed, fits, parse, shape_of, suggest, undecided, usual
 
 # Strings with a grammar of their own.
 _GRAMMARS: dict[str, Callable[[str], object]] = {
@@ -70,10 +70,10 @@ def _unfit(line: Line, word: Word, key: Key, part: str, may: str = "") -> Slip:
             allowed=f"{allowed(key)}; or -m and several of them",
             fixed=line.replaced(word, [new], multirun=True),
         )
-    better = written(default_of(key)) if may else suggest(key, part)
+    better = usual(key) if may else suggest(key, part)
     new = f"{word.key}={better}"
     if part != word.value and line.multirun:
-        new = f"{word.key}={','.join(better if p == part else p for p in parts)}"
+        new = f"{word.key}={','.join(dict.fromkeys(better if p == part else p.strip() for p in parts))}"
     unit = key.field.metadata.get("unit")
     return Slip(
         f"{word.text}: {word.key} cannot be {part.strip() or 'empty'}",

@@ -141,7 +141,7 @@ def suggest(key: Key, text: str) -> str:
         tries += _numbers(key, kind, text.replace(",", ".") if text.count(",") == 1 else text)
     if optional and plain(text) in ("", "none", "nil", "nan", "off", "false", "no", "~"):
         tries.insert(0, "null")
-    tries.append(written(default_of(key)))
+    tries.append(usual(key))
     return next((t for t in tries if t and fits(key, t)), "")
 
 
@@ -163,6 +163,13 @@ def default_of(key: Key) -> Any:
     if key.field.default is not MISSING:
         return key.field.default
     return key.field.default_factory() if key.field.default_factory is not MISSING else None
+
+
+def usual(key: Key) -> str:
+    """What a key is if nobody sets it, as one types it: by the chosen option's file, else by the dataclass."""
+    if key.given.startswith("["):
+        return key.given.replace(" ", "")
+    return written(parse(key.given) if key.given else default_of(key))
 
 
 def written(value: Any) -> str:

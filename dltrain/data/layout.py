@@ -62,9 +62,11 @@ def find_layout(root: Path) -> Layout:
             links += found.links
             others += found.others
     if links:
-        notes.append(f"{links:,} links left out: only files themselves are read")
+        notes.append(f"{links:,} {'link' if links == 1 else 'links'} left out: only files themselves are read")
     if others:
-        notes.append(f"{len(others):,} files left out that are no images by their names: {some(others)}")
+        notes.append(
+            f"{len(others):,} {'file' if len(others) == 1 else 'files'} left out, by name no images: {some(others)}"
+        )
     _check_classes(root, files)
     return Layout(files, tuple(notes))
 

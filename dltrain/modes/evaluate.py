@@ -1,6 +1,5 @@
 """mode=eval: a run's metrics again, from its checkpoint. Makes nothing, but with output= a results.json."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,15 @@ from dltrain.environment import Environment
 from dltrain.loaded import open_task
 from dltrain.report.table import columns, count, metric, near, percent, spoken, standard_error
 from dltrain.report.terminal import Screen
-from dltrain.run import Run, find, shown
+from dltrain.run import Run, find
 
 EXIT_CODES = {"SIGINT": 130}  # any other signal is a scheduler's: 75
 
 
-def run(cfg: Eval, screen: Screen) -> int:
+def run(cfg: Eval, spec: DataSpec, screen: Screen) -> int:
     """Evaluate `cfg.run`'s `cfg.checkpoint` on val and test. Returns the exit code."""
-    if cfg.run is None:
-        raise Mistake("mode=eval needs a run", type_this="dltrain mode=eval run=last")
-    folder = find(cfg.run, "run")
+    folder = find(cfg.run or "", "run")
     record = Run(folder)
-    spec = spec_of_run(cfg, record, screen)
     recorded = record.environment()
     env = environment.resolve(cfg, spec, recorded)
     environment.apply(env)
@@ -32,6 +28,8 @@ def run(cfg: Eval, screen: Screen) -> int:
         screen.warn(warning)
     images = data.open_data(cfg, spec, env.device, env.loader, env.workers, screen.line)
     try:
+        if others := other_images(recorded, spec, images.digests()):
+            screen.warn(f"{' and '.join(others)}: not the images that the run had; some may be of its training set")
         task, state = open_task(folder, cfg, spec, cfg.checkpoint.value, screen.line, images.targets("train"))
         task.to(env.device, memory_format=env.memory_format)
         metrics: dict[str, float] = {}
@@ -45,27 +43,22 @@ def run(cfg: Eval, screen: Screen) -> int:
         images.close()
     show(metrics, spec, f"{cfg.checkpoint.value}, step {state['step']:,}", folder, screen)
     if cfg.output is not None:
-        write(Path(cfg.output).expanduser(), record, cfg, metrics, task, state, env, screen)
+        write(Path(cfg.output).expanduser(), cfg, metrics, task, state, env, screen)
     return 0
 
 
-def spec_of_run(cfg: Any, record: Run, screen: Screen) -> DataSpec:
-    """The data as they are now, seen as the run saw them. Raises Mistake if they cannot be."""
-    recorded = record.spec()
-    if recorded is None:
-        return data.describe(cfg, screen.line)
-    # Normalization belongs to the weights: it stays the run's, also for other images below another root.
-    cfg.data.mean, cfg.data.std = list(recorded.mean), list(recorded.std)
-    spec = data.describe(cfg, screen.line)
-    for name in ("shape", "target", "class_names", "ignore_index"):
-        now, then = getattr(spec, name), getattr(recorded, name)
-        if now != then:
-            raise Mistake(
-                f"the data are not those of {record.path}: {name} is {now}",
-                allowed=f"{name} {then}",
-                type_this="data.root=FOLDER with the classes of the run",
-            )
-    return replace(spec, mean=recorded.mean, std=recorded.std)
+def other_images(recorded: dict[str, Any], spec: DataSpec, digests: dict[str, str]) -> list[str]:
+    """The evaluated splits that do not hold the images that the run saw there, as far as that is recorded."""
+    facts = [recorded.get(name) for name in ("data_spec", "data_sha256")]
+    described, seen = (fact if isinstance(fact, dict) else {} for fact in facts)
+    counts = described.get("counts", spec.counts)
+    both = seen.keys() & digests.keys()  # the streaming loader has no digests
+    return [
+        split
+        for split in ("val", "test")
+        if spec.counts.get(split)
+        and (counts.get(split) != spec.counts[split] or (split in both and seen[split] != digests[split]))
+    ]
 
 
 def show(metrics: dict[str, float], spec: DataSpec, what: str, folder: Path, screen: Screen) -> None:
@@ -94,7 +87,6 @@ def _cell(name: str, value: float, total: int) -> str:
 
 def write(
     output: Path,
-    record: Run,
     cfg: Eval,
     metrics: dict[str, float],
     task: Any,
@@ -107,12 +99,6 @@ def write(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"output={output} cannot be made: {error.strerror}", type_this="output=FOLDER") from error
-    if (output / "config.json").exists():
-        raise Mistake(
-            f"output={output} is a run: its results.json is its own",
-            allowed="a folder of its own",
-            type_this=f"output={shown(record.path / 'eval')}",
-        )
     Run(output).write_results(
         status="completed",
         metrics=metrics,

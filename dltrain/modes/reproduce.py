@@ -3,10 +3,9 @@
 from dataclasses import fields
 from typing import Any
 
-from dltrain import data, environment, job
-from dltrain.config.check import check_data
-from dltrain.config.messages import Mistake
+from dltrain import environment, job
 from dltrain.config.mode import Config, Reproduce, Train
+from dltrain.config.spec import DataSpec
 from dltrain.report.table import columns, near
 from dltrain.report.terminal import Screen
 from dltrain.run import Run, find, shown
@@ -17,28 +16,14 @@ Row = dict[str, float]
 WITHOUT_EFFECT = {"trainer.max_time", "trainer.save_every", "data.root", "data.loader", "data.workers", "where"}
 
 
-def run(cfg: Reproduce, screen: Screen, composed: Any) -> int:
+def run(cfg: Reproduce, spec: DataSpec, screen: Screen, composed: Any) -> int:
     """Train `cfg.run` again. Returns 0 if weights and every cell are the same, 1 if not, 75 or 130 if stopped.
 
     `composed` is Hydra's composition behind `cfg`, for the new run's name and its `.hydra/`.
     """
-    if cfg.run is None:
-        raise Mistake("mode=reproduce needs a run", type_this="dltrain mode=reproduce run=last")
-    original = Run(find(cfg.run, "run"))
-    status = original.results()["status"]
-    if status != "completed":
-        raise Mistake(
-            f"run={cfg.run} has not completed (its status is {status}): there is nothing to compare with",
-            allowed="a run that completed",
-            type_this=f"dltrain resume={shown(original.path)}",
-        )
-    if not original.read_metrics() or not isinstance(original.results()["weights_sha256"], str):
-        raise Mistake(f"run={cfg.run} has lost its metrics.csv or its weights_sha256: there is nothing to compare with")
+    original = Run(find(cfg.run or "", "run"))
     settings = Train(**{entry.name: getattr(cfg, entry.name) for entry in fields(Config)} | {"mode": "train"})
     settings.trainer.max_time = None  # a stop, not a length: this run is to come to its end
-    # As the data are now, not as the run saw them, so that a change of theirs shows.
-    spec = data.describe(settings, screen.line)
-    check_data(settings, spec)
     anew = job.Job(settings, spec, composed)
     again = Run(job.claim(anew))
     code = job.under_hydra(anew, again.path, screen, original.environment())

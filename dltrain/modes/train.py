@@ -25,7 +25,7 @@ from dltrain.engine.step import Turn
 from dltrain.environment import Environment
 from dltrain.report import Report
 from dltrain.report.terminal import Screen
-from dltrain.run import Run, find
+from dltrain.run import Run
 from dltrain.tasks.build import build_task
 
 EXIT_CODES = {"completed": 0, "SIGINT": 130}  # any other reason to stop is a scheduler's or max_time's: 75
@@ -118,10 +118,10 @@ def build(cfg: Config, spec: DataSpec, data: Data, env: Environment, screen: Scr
 
 def load_weights(task: nn.Module, cfg: Config, screen: Screen) -> None:
     """Weights of another run's checkpoint (its average, if it kept one), all of which must fit."""
-    source = find(cfg.init.source, "init.source")
+    source = Path(cfg.init.source)
     saved = checkpoint.load(source, cfg.init.checkpoint, screen.line)
     if saved is None:
-        raise Mistake(f"init.source={cfg.init.source} has no checkpoint yet", type_this=f"dltrain resume={source}")
+        raise Failure(f"the checkpoint of {source} is gone")
     theirs = saved["task"] if saved["ema"] is None else Ema.weights(saved["ema"])
     ours = task.state_dict()
     odd = [f"{name}: only in this network" for name in sorted(ours.keys() - theirs.keys())]

@@ -127,11 +127,11 @@ class Report:
         self.screen.log_only(f"saved {near(path)}")
 
     def _seconds_left(self, step: int) -> float | None:
-        if self._began is not None and step > self._began[1]:
-            then, at = self._began
-            return float((time.monotonic() - then) / (step - at) * (self._total - step))
-        speed = self.clock.images_per_second
-        return (self._total - step) * self.cfg.trainer.batch_size / speed if speed else None
+        """From the pace since the first reading; the first step alone, which sets much up, says little."""
+        if self._began is None or step <= self._began[1]:
+            return None
+        then, at = self._began
+        return float((time.monotonic() - then) / (step - at) * (self._total - step))
 
     # ---- after
 

@@ -78,13 +78,9 @@ def draw(a: list[dict[str, float]], b: list[dict[str, float]], kills: list[int],
 
     epochs = [row["epoch"] for row in a]
     right.plot(epochs, [row["train/loss"] for row in a], color="C0", label="training loss, never killed")
-    right.plot(
-        epochs, [row["train/loss"] for row in b], "o", color="C0", mfc="none", label="killed three times"
-    )
+    right.plot(epochs, [row["train/loss"] for row in b], "o", color="C0", mfc="none", label="killed three times")
     right.plot(epochs, [row["val/loss"] for row in a], color="C1", label="validation loss, never killed")
-    right.plot(
-        epochs, [row["val/loss"] for row in b], "o", color="C1", mfc="none", label="killed three times"
-    )
+    right.plot(epochs, [row["val/loss"] for row in b], "o", color="C1", mfc="none", label="killed three times")
     for i, epoch in enumerate(kills):
         right.axvline(epoch - 0.5, color="0.5", ls=":", label=None if i else "kill -9, then resume=last")
     right.xaxis.get_major_locator().set_params(integer=True)

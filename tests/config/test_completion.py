@@ -47,7 +47,7 @@ def test_keys_follow_what_is_typed_before() -> None:
 def test_values() -> None:
     assert complete(["model.activation=t"]) == ["model.activation=tanh"]
     assert complete(["determinism="]) == ["determinism=exact", "determinism=fast"]
-    assert complete(["optim.nesterov="]) == ["optim.nesterov=false", "optim.nesterov=true"]
+    assert complete(["optim=sgd", "optim.nesterov="]) == ["optim.nesterov=false", "optim.nesterov=true"]
     assert complete(["device=c"]) == ["device=cpu", "device=cuda"]
     assert complete(["-m", "model=mlp,le"]) == ["model=mlp,lenet5"]
     assert complete(["-m", "model.activation=tanh,re"]) == ["model.activation=tanh,relu"]

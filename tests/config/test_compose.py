@@ -52,7 +52,7 @@ def test_command_line_wins_over_experiment_over_model() -> None:
     assert config("experiment=mnist_mlp", "trainer.epochs=3").trainer.epochs == 3
     assert isinstance(config("experiment=mnist_mlp").model, MLP)
     assert isinstance(config("experiment=mnist_mlp", "model=lenet5").model, LeNet5)
-    assert config("experiment=mnist_mlp", "data=digits").data.name == "digits"
+    assert config("experiment=mnist_mlp", "data=fashion_mnist").data.name == "fashion_mnist"
 
 
 def test_a_recipe_is_replaced_whole_and_its_keys_are_still_the_users() -> None:

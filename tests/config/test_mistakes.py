@@ -118,6 +118,10 @@ BEFORE_HYDRA = [
     ("model.dropout=1", [">= 0 and < 1"], "model.dropout=0"),
     ("model.dropout=nan", [">= 0 and < 1"], "model.dropout=0"),
     ("optim=sgd optim.lr=inf", ["a number > 0"], "optim=sgd optim.lr=0.05"),
+    ("optim.lr=inf", ["a number > 0"], "optim.lr=0.003"),  # optim=adamw_small
+    ("trainer.batch_size=x", ["a whole number"], "trainer.batch_size=64"),  # trainer=batch64
+    ("model=mlp model.widths=[x]", ["whole numbers"], "model=mlp 'model.widths=[300,100]'"),
+    ("resume", ["key=value"], "resume=last"),
     ("model.activation=rleu", ["leaky_relu"], "model.activation=relu"),
     ("optim=sgd optim.nesterov=perhaps", ["true or false"], None),
     ("optim=adam optim.betas=0.9,0.99", ["a list of numbers"], "optim=adam 'optim.betas=[0.9,0.99]'"),
@@ -129,7 +133,7 @@ BEFORE_HYDRA = [
     ("trainer.threads=two", ["from 1 to 1024"], "trainer.threads=auto"),
     ("device=gpu0", ["auto, cpu, cuda"], "device=auto"),
     ("trainer.max_time=soon", ["2h30m"], "trainer.max_time=null"),
-    ("-m trainer.save_every=10min,never", ["10min"], "-m trainer.save_every=10min,10min"),
+    ("-m trainer.save_every=10min,never", ["10min"], "-m trainer.save_every=10min"),
     ("output=???", ["missing value"], "'output=./???'"),
     ("-m trainer.epochs=1,x", ["cannot be x"], "-m trainer.epochs=1,20"),
     ("-m model=mlp,lenet5 model.pool=avg", ["model=mlp has no key pool"], "-m model=lenet5 model.pool=avg"),
@@ -318,6 +322,31 @@ def trusted_package(name: str) -> None:
         "    girth: int = knob(3, 'how wide', ge=1)\n"
     )
     (package / "configs/model/wide.yaml").write_text("defaults:\n  - _wide\n  - _self_\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("nets_short", "defaults: [_wide, _self_]\n", ""),
+        ("nets_sgd", "defaults: [_wide, override /optim@_global_.optim: sgd, _self_]  # a recipe\ngirth: 4\n", ""),
+        ("nets_mistyped", "defaults: [_wied, _self_]\n", "builds on _wied"),
+        ("nets_round", "defaults: [wide, _self_]\n", "builds on itself"),
+        ("nets_loose", "girth: 3\n", "builds on nothing"),
+        ("nets_broken", ": {", "builds on nothing"),
+    ],
+)
+def test_the_defaults_list_of_a_trusted_model_may_stand_on_one_line(
+    name: str, text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trusted_package(name)
+    Path(f"{name}/configs/model/wide.yaml").write_text(text)
+    words = [f"trust=[{name}]", "model=wide"]
+    assert main([*words, "--cfg", "job"]) == (2 if message else 0)
+    assert message in capsys.readouterr().err
+    assert main([*words, "optim.momentum=2"]) == 2
+    if "sgd" in text:
+        assert offered(capsys.readouterr().err).endswith("model=wide optim.momentum=0.9")
+    trust.apply([])
 
 
 def test_trusted_models_are_known(capsys: pytest.CaptureFixture[str]) -> None:

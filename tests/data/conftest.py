@@ -1,25 +1,22 @@
 """Data tests write to temporary folders only and reach no network."""
 
-import os
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from dltrain.config import data, groups, model
 from dltrain.config.mode import Train
-
-SHARED = Path(os.environ.get("DLTRAIN_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
+from tests.real_data import MISSING, SHARED
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty cache, no $DLTRAIN_DATA, one thread, and a network that answers with an error."""
+def alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache, no $DLTRAIN_DATA, and a network that answers with an error."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("DLTRAIN_DATA", raising=False)
 
@@ -27,17 +24,13 @@ def alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
         raise OSError(f"the network is off in tests: {url}")
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
 def shared() -> Path:
     """The folder of real data that is not part of the project."""
     if not (SHARED / "MNIST").is_dir():
-        pytest.skip(f"no data in {SHARED}; set DLTRAIN_TEST_DATA")
+        pytest.skip(MISSING)
     return SHARED
 
 

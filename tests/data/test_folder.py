@@ -229,7 +229,7 @@ def test_links_hidden_files_and_other_files_are_left_out_and_said(make_folder: M
     images = opened(root)
     assert images.spec.class_names == ("a", "b")
     assert sum(images.spec.counts.values()) == 12
-    assert "1 links left out: only files themselves are read" in images.spec.notes
+    assert "1 link left out: only files themselves are read" in images.spec.notes
     assert any("2 files left out" in note and "a/notes.txt" in note for note in images.spec.notes)
 
 

@@ -1,4 +1,4 @@
-"""Runs `dltrain` in a process of its own and kills it, with SIGKILL, at a chosen point.
+"""Runs `dltrain` in a process of its own and sends it a signal, SIGKILL unless said otherwise, at a chosen point.
 
 The processes are forked from a server that has imported everything, so that one costs only its run.
 """
@@ -23,18 +23,24 @@ _context.set_forkserver_preload(
         "dltrain.job",
         "dltrain.modes.train",
         "tests.faults.pair",
+        "tests.hermetic",
     ]
 )
 
 
 @dataclass(frozen=True)
 class Bomb:
-    """SIGKILL at the nth call of a function (from 1) whose arguments hold `holding`, before or after it has run."""
+    """A signal at the nth call of a function (from 1) whose arguments hold `holding`, before or after it has run."""
 
     target: str  # "package.module:function"
     nth: int = 1
     after: bool = False
     holding: str = ""
+    sends: tuple[str, ...] = ("SIGKILL",)
+
+    def go_off(self) -> None:
+        for name in self.sends:
+            os.kill(os.getpid(), getattr(signal, name))
 
     def plant(self) -> None:
         module_name, _, name = self.target.partition(":")
@@ -47,10 +53,10 @@ class Bomb:
             if self.holding in " ".join(str(arg) for arg in args if isinstance(arg, str | Path)):
                 calls += 1
                 if calls == self.nth and not self.after:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    self.go_off()
                 result = real(*args, **kwargs)
                 if calls == self.nth and self.after:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    self.go_off()
                 return result
             return real(*args, **kwargs)
 
@@ -63,7 +69,9 @@ def _child(argv: list[str], folder: str, bombs: list[Bomb], setup: str | None) -
         os.dup2(screen.fileno(), 1)
         os.dup2(screen.fileno(), 2)
     from dltrain import cli
+    from tests import hermetic
 
+    hermetic.watch()
     if setup is not None:
         module, _, name = setup.partition(":")
         getattr(importlib.import_module(module), name)()

@@ -1,5 +1,6 @@
 """A run killed at any moment and resumed ends with the weights of the run that was never killed."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,11 @@ def r0(name: str, unbroken: dict[str, Path], tmp_path_factory: pytest.TempPathFa
     return unbroken[name]
 
 
-def killed_and_resumed(folder: Path, argv: list[str], *bombs: Bomb, setup: str | None = None) -> Path:
+def killed_and_resumed(
+    folder: Path, argv: list[str], *bombs: Bomb, setup: str | None = None, save_every: int = 5
+) -> Path:
     """Kill at each bomb in turn, counting calls from each start, resume, then let the run end."""
-    argv = [*argv, "trainer.save_every=5"]
+    argv = [*argv, f"trainer.save_every={save_every}"]
     for bomb in bombs:
         assert dltrain(argv, folder, bomb, setup=setup) == -9, (folder / "screen.txt").read_text()
         argv = ["resume=last"]
@@ -79,6 +82,17 @@ def test_killed_run_resumes_bit_exact(
     name: str, bomb: Bomb, unbroken: dict[str, Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     resumed = killed_and_resumed(tmp_path, [*SHORT, *SETTINGS[name]], bomb)
+    assert run_differences(r0(name, unbroken, tmp_path_factory), resumed) == []
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_killed_at_five_random_steps_resumes_bit_exact(
+    name: str, unbroken: dict[str, Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Each start does at most 5 of the 28 steps, some of them again."""
+    draw = random.Random(name)
+    bombs = [Bomb(STEP, draw.randint(1, 5), after=draw.random() < 0.5) for _ in range(5)]
+    resumed = killed_and_resumed(tmp_path, [*SHORT, *SETTINGS[name]], *bombs, save_every=2)
     assert run_differences(r0(name, unbroken, tmp_path_factory), resumed) == []
 
 

@@ -74,13 +74,24 @@ def test_state_with_one_item_changed_does_not_end_the_same(here):
     assert end_of("short") != end_of("long")
 
 
+def test_a_length_that_the_run_has_passed_is_a_mistake(here, capsys):
+    """Its config would say less than what was trained, and reproduce another run."""
+    assert main(LONGER) == 0
+    before = (here.path / "config.json").read_bytes()
+    assert main([*LONGER[:-1], "trainer.epochs=1"]) == 2
+    assert "is at step" in capsys.readouterr().err
+    assert (here.path / "config.json").read_bytes() == before
+
+
 def test_none_left_says_what_to_type_and_that_starts_again(here, capsys):
     for path in (here.path / "checkpoints").iterdir():
         path.unlink()
         path.write_bytes(b"")
     here.write_results(status="interrupted")
     assert main(["resume=short"]) == 1
-    assert "rm -r short/checkpoints; dltrain resume=short" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "rm -r short/checkpoints; dltrain resume=short" in told
+    assert "go on" not in told  # resume= alone would end here again
     shutil.rmtree(here.path / "checkpoints")
     assert main(LONGER) == 0
     assert end_of("short") == end_of("long")

@@ -73,6 +73,37 @@ def test_eval_says_when_it_is_not_bit_exact(here, capsys):
     assert "torch: 2.0 recorded" in told.out + told.err
 
 
+def test_eval_of_other_images_says_so(here, capsys):
+    assert main(["mode=eval", "run=last"]) == 0
+    told = capsys.readouterr()
+    assert "not the images" not in told.out + told.err
+    edit(here.path / "environment.json", lambda tree: tree["data_sha256"].update(test="0"))
+    assert main(["mode=eval", "run=last"]) == 0
+    told = capsys.readouterr()
+    assert "test: not the images that the run had" in told.out + told.err
+    edit(here.path / "environment.json", lambda tree: tree["data_spec"]["counts"].update(val=499))
+    assert main(["mode=eval", "run=last", "data.loader=streaming", "data.workers=0"]) == 0
+    told = capsys.readouterr()
+    assert "val: not the images that the run had" in told.out + told.err
+
+
+def test_what_the_run_or_its_data_lack_is_answered_before_torch(small):
+    program = """
+import shutil, sys
+from dltrain.cli import main
+assert main(["mode=eval", "run=last", f"output={sys.argv[1]}"]) == 2
+shutil.rmtree("photos")
+for mode in ("eval", "reproduce"):
+    assert main([f"mode={mode}", "run=last"]) == 2
+shutil.rmtree(f"{sys.argv[1]}/checkpoints")
+assert main(["mode=eval", f"run={sys.argv[1]}"]) == 2
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program, small.path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("data.root=photos does not exist") == 2
+
+
 # ---- hostile files, from the command line
 
 

@@ -53,6 +53,15 @@ def make(path: str, status: str = "completed", checkpoint: bool = True) -> Path:
 # ---- claim
 
 
+@pytest.mark.parametrize("text", ["", ".", "..", "/", "a/.."])
+def test_claim_of_a_folder_without_a_name_of_its_own_is_a_mistake(here, capsys, text):
+    """Nothing can be put behind it, and `..-2` is nobody's wish."""
+    before = sorted(Path.cwd().parent.rglob("*"))
+    with pytest.raises(Mistake, match="names no new folder"):
+        claim(Path(text))
+    assert sorted(Path.cwd().parent.rglob("*")) == before
+
+
 def test_claim_never_gives_one_folder_twice(here):
     with ThreadPoolExecutor(8) as pool:
         claimed = list(pool.map(lambda _: claim(Path("outputs/2026-11-24/21-10-27-mlp-digits")), range(40)))

@@ -1,0 +1,122 @@
+"""Every option of every group trains from the command line, exactly, and goes on exactly after a failure.
+
+A new option is tested here the moment its YAML exists.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dltrain import checkpoint
+from dltrain.cli import main
+from dltrain.config import table
+from dltrain.config.choices import keys_of
+from dltrain.engine import loop
+from dltrain.run import Run
+from tests.faults.compare import run_differences
+from tests.faults.killing import dltrain
+
+ELSEWHERE = {
+    ("data", "mnist"): "needs files: tests/test_experiments.py",
+    ("data", "fashion_mnist"): "needs files: tests/test_experiments.py",
+    ("data", "folder"): "needs a folder: tests/runs",
+    ("init", "run"): "needs a run: tests/engine/test_loop.py",
+    **{("experiment", name): "long: tests/test_experiments.py" for name in table.options("experiment")},
+}
+EXTRA = {  # what lets an option do its work in a few steps
+    "precision=fp16": ["precision.init_scale=1e9", "precision.growth_interval=2"],  # overflows, then grows
+    "clip=norm": ["clip.max_norm=0.1"],
+    "clip=value": ["clip.max_value=0.001"],
+    "schedule=step": ["schedule.milestones=[1]", "schedule.warmup=0.5"],
+    "schedule=cosine": ["schedule.warmup=0.5"],
+    "schedule=onecycle": ["schedule.warmup=0.5"],
+}
+OPTIONS = [
+    f"{group}={option}"
+    for group in table.SCHEMAS
+    if group != "mode"
+    for option in table.options(group)
+    if (group, option) not in ELSEWHERE
+]
+# 3 epochs of 4 steps; LeNet-5 draws in its dropout and its augmentation, and keeps batch norm's statistics
+WORDS = ["determinism=exact", "device=cpu", "trainer.threads=1", "trainer.epochs=3", "trainer.batch_size=800"]
+WORDS += ["trainer.ema=0.5", "trainer.save_every=2", "data.augment.rotate=10", "model.dropout=0.2", "model.norm=batch"]
+
+
+def words_for(option: str) -> list[str]:
+    group, _, name = option.partition("=")
+    words = [option, *EXTRA.get(option, []), *WORDS]
+    known = {key.name for key in keys_of(table.schema("model", name), "model.")} if group == "model" else None
+    small = [] if group == "model" else ["model=mlp", "model.widths=[16]"]
+    return [word for word in [*small, *words] if known is None or not word.startswith("model.") or _has(known, word)]
+
+
+def _has(known: set[str], word: str) -> bool:
+    return word.partition("=")[0] in known
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+class FailedHere(Exception):
+    """What stands for a crash."""
+
+
+def fail_in_step(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    real = loop.train_step
+
+    def train_step(cfg: Any, state: Any, *rest: Any) -> None:
+        if state.step == step:
+            raise FailedHere
+        real(cfg, state, *rest)
+
+    monkeypatch.setattr(loop, "train_step", train_step)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_trains_and_goes_on_bit_exact(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = words_for(option)
+    assert main([*words, "output=whole"]) == 0
+    found = Run(Path("whole")).results()
+    assert (found["status"], found["steps"], found["epochs"]) == ("completed", 12, 3)
+    assert 0 <= found["metrics"]["test/accuracy"] <= 1
+    with monkeypatch.context() as patch:
+        fail_in_step(patch, 7)  # the last checkpoint is step 6's, inside an epoch
+        assert main([*words, "output=cut"]) == 1
+    saved = checkpoint.load(Path("cut"), "last", print)
+    assert saved is not None
+    assert saved["step"] == 6
+    assert main(["resume=cut"]) == 0
+    assert run_differences(Path("whole"), Path("cut")) == []
+
+
+@pytest.mark.parametrize("lost", ["optimizer", "ema", "step"])
+def test_the_comparison_sees_what_was_lost(lost: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The control, for an option of the table: in a process of its own, which forgets one item when it resumes."""
+    words = words_for("optim=adam")
+    assert main([*words, "output=whole"]) == 0
+    with monkeypatch.context() as patch:
+        fail_in_step(patch, 7)
+        assert main([*words, "output=cut"]) == 1
+    assert dltrain(["resume=cut"], tmp_path, setup=f"tests.faults.losing:lose_{lost}") == 0
+    assert run_differences(Path("whole"), Path("cut")) != []
+
+
+def test_another_seed_gives_other_bits_and_each_option_its_own() -> None:
+    """No option of these is read and ignored: each gives other weights than the plain run."""
+    plain = ["model=mlp", "model.widths=[16]", *WORDS]
+    base = ["reg=none", "clip=none", "optim=adamw", "schedule=onecycle", "precision=fp32"]
+    changes = [["seed=1"], ["reg=l1"], ["reg=l2"], ["clip=agc"], ["precision=bf16"]]
+    changes += [[option, *EXTRA[option]] for option in ("clip=norm", "clip=value", "schedule=step", "schedule=cosine")]
+    changes += [["schedule=constant"], ["optim=sgd"], ["optim=adam", "optim.lr=0.01"]]
+    seen = {}
+    for change in [[], *changes]:
+        replaced = {word.partition("=")[0] for word in change}
+        words = [word for word in base if word.partition("=")[0] not in replaced]
+        output = "-".join(word.partition("=")[2] for word in change) or "plain"
+        assert main([*plain, *words, *change, f"output=runs/{output}"]) == 0
+        seen[output] = Run(Path("runs") / output).results()["weights_sha256"]
+    assert len(set(seen.values())) == len(seen), seen

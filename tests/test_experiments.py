@@ -1,0 +1,65 @@
+"""The experiments: what their heads promise, as means over three seeds (slow), and that each begins to learn.
+
+They read real data below DLTRAIN_TEST_DATA (default ../shared/data) and are skipped where it is missing.
+"""
+
+import csv
+import os
+import statistics
+from pathlib import Path
+
+import pytest
+
+from dltrain.cli import main
+from dltrain.config import table
+from dltrain.run import Run
+from tests.real_data import MISSING, SHARED
+
+PROMISED = {"mnist_lenet5": 0.994, "mnist_mlp": 0.987, "fashion_lenet5": 0.908, "digits_lenet5": 0.977}
+FOLDERS = {"mnist": "MNIST", "fashion": "FashionMNIST"}
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def words_for(name: str) -> list[str]:
+    """The command of an experiment, with the place of its data if it needs any."""
+    folder = FOLDERS.get(name.partition("_")[0])
+    if folder is None:
+        return [f"experiment={name}"]
+    if not (SHARED / folder).is_dir():
+        pytest.skip(MISSING)
+    return [f"experiment={name}", f"data.root={SHARED}"]
+
+
+def test_every_experiment_is_tested() -> None:
+    assert set(PROMISED) | {"none"} == set(table.options("experiment"))
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_the_loss_falls_from_the_start(name: str) -> None:
+    """The first steps of the experiment, by its own recipe but for the length."""
+    losses = []
+    for steps in (5, 100):
+        words = [*words_for(name), f"trainer.steps={steps}", "schedule=constant", "trainer.threads=1"]
+        assert main([*words, f"output={steps}"]) == 0
+        losses.append(Run(Path(str(steps))).results()["metrics"]["val/loss"])
+    assert losses[1] < 0.7 * losses[0], losses
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROMISED)
+def test_the_promised_accuracy_is_reached(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean test accuracy over seeds 0, 1, 2, by the command in the experiment's head; with all cores."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    words = [*words_for(name), "seed=0,1,2", f"trainer.threads={os.cpu_count()}", "output=sweep"]
+    assert main(["-m", *words]) == 0
+    with Path("sweep/sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = [float(row["test/accuracy"]) for row in rows]
+    assert len(found) == 3
+    assert statistics.mean(found) >= PROMISED[name], found
+    if name == "mnist_lenet5":
+        assert Run(Path(rows[0]["folder"])).read_config().trainer.epochs <= 10
