@@ -5,14 +5,19 @@ from pathlib import Path
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.utils import JobRuntime, setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dltrain.config import table
+from dltrain.config import store, table
 from dltrain.config.compose import load
 
 
 def by_hydra(words: list[str]) -> DictConfig:
+    """Everything composed anew; what Hydra must know of this process is told first, as `load` does."""
+    store.register()
+    setup_globals()
+    JobRuntime.instance().set("name", "dltrain")
     loader = ConfigLoaderImpl(create_config_search_path(str(table.configs_folder())))
     return loader.load_configuration("config", words, RunMode.RUN)
 
