@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def reach() -> None:
         lambda: socket.getaddrinfo("dltrain.invalid", 80),
         lambda: OUTSIDE.write_text(""),
         lambda: OUTSIDE.mkdir(),
-        lambda: (Path(hermetic.ROOT) / "README.md").rename(OUTSIDE),
+        lambda: Path(tempfile.mkdtemp()).rename(OUTSIDE),
     ],
     ids=["connect", "look up", "write", "make a folder", "rename"],
 )
