@@ -122,10 +122,6 @@ class Report:
         else:
             self.screen.line(text)
 
-    def saved(self, path: Path) -> None:
-        """A checkpoint was written between two evaluations."""
-        self.screen.log_only(f"saved {near(path)}")
-
     def _seconds_left(self, step: int) -> float | None:
         """From the pace since the first reading; the first step alone, which sets much up, says little."""
         if self._began is None or step <= self._began[1]:
