@@ -40,7 +40,7 @@ def ours(words: list[str]) -> float:
     data = open_data(cfg, spec, env.device, env.loader, env.workers, screen.line)
     state, turns = build(cfg, spec, data, env, screen)
     with tempfile.TemporaryDirectory() as folder:
-        report = Report(screen, cfg, spec, Run(Path(folder)))
+        report = Report(screen, cfg, spec, Run(Path(folder)), state.task.monitor)
         loop.train(cfg, state, turns, data, Run(Path(folder)), report, env)
     return report.clock.images_per_second
 

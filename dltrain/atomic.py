@@ -18,9 +18,9 @@ NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXD
 TEMPORARY = ".tmp"
 
 
-def temporary_name(path: Path) -> Path:
+def temporary_name(path: Path, ending: str = TEMPORARY) -> Path:
     """A name in the same folder that nobody can guess, hidden, ending in `.tmp`."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{ending}")
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ from dltrain.config.messages import Mistake
 from dltrain.config.mode import Config, Determinism
 from dltrain.config.spec import DataSpec, spec_to_json
 from dltrain.data import loader_for
-from dltrain.models import build_model
+from dltrain.models import outline
 from dltrain.text import safe_text
 from dltrain.versions import versions
 
@@ -177,8 +177,7 @@ def usable_cores() -> tuple[int, str]:
 
 
 def _memory_format(cfg: Config, spec: DataSpec, old: dict[str, Any], reasons: dict[str, str]) -> torch.memory_format:
-    with torch.device("meta"):
-        network = build_model(cfg.model, spec.shape, spec.num_outputs)
+    network = outline(cfg.model, spec.shape, spec.num_outputs)
     convolutional = any(param.ndim == 4 for param in network.parameters())
     automatic = "channels_last" if convolutional else "contiguous"
     why = "faster for convolutions" if convolutional else "the network has no convolutions"

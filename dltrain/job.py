@@ -4,6 +4,7 @@ Workers import it: torch comes with the mode's module only, and nothing here exi
 """
 
 import shutil
+import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import Any
 from dltrain import lock, run, signals
 from dltrain.config.check import check, check_data
 from dltrain.config.messages import Failure, Mistake, command, ready_to_paste
-from dltrain.config.mode import Config, Eval, Reproduce, Train
+from dltrain.config.mode import Compare, Config, Eval, Export, LookAtData, Predict, Reproduce, Summary, Train
 from dltrain.config.spec import DataSpec
 from dltrain.report.terminal import Screen
 
@@ -27,7 +28,7 @@ class Job:
     """What a command line asks for, composed and checked."""
 
     cfg: Config
-    spec: DataSpec
+    spec: DataSpec | None  # None where the mode finds out by itself
     composed: Any  # Hydra's composition, for the folder's name and `.hydra/`
 
 
@@ -40,21 +41,25 @@ def prepare(words: list[str], screen: Screen, described: dict[str, DataSpec] | N
 
     cfg, composed = compose(words)
     check(cfg)
-    if isinstance(cfg, Eval | Reproduce):
+    if isinstance(cfg, Compare | LookAtData):  # these look at runs and files themselves
+        return Job(cfg, None, composed)
+    if isinstance(cfg, Eval | Predict | Export | Reproduce) or (isinstance(cfg, Summary) and cfg.run is not None):
         from dltrain import opened
 
-        if isinstance(cfg, Eval):
-            return Job(cfg, opened.to_evaluate(cfg, screen.line), composed)
-        return Job(cfg, opened.to_reproduce(cfg, screen.line), composed)
+        return Job(cfg, opened.spec_for(cfg, screen.line), composed)
     if cfg.init.name == "run":
         source = run.find(cfg.init.source, "init.source")
         if not run.Run(source).has_checkpoint:
             raise Mistake(f"init.source={source} has no checkpoint yet", type_this=command([f"resume={source}"]))
         cfg.init.source = str(source)  # `last` is looked up once
-    from dltrain.data import describe  # brings numpy and Pillow: not before what needs no data is known to be right
+    # numpy and Pillow: not before what needs no data is known to be right
+    from dltrain.data import describe, identity, known
 
+    if isinstance(cfg, Summary) and (seen := known(cfg)):  # a table of layers fetches nothing
+        check_data(cfg, seen)
+        return Job(cfg, seen, composed)
     described = {} if described is None else described
-    data = repr((cfg.data, cfg.model.fixed_size, cfg.seed))  # a split is drawn by the seed
+    data = identity(cfg)
     if data not in described:
         described[data] = describe(cfg, screen.line)
     spec = described[data]
@@ -71,9 +76,26 @@ def start(job: Job, screen: Screen) -> int:
     cfg = job.cfg
     if not isinstance(cfg, Train):
         return _watched(lambda: _look(job, screen), screen, None, fresh=False)
+    assert job.spec is not None
     if cfg.resume is not None:
         return run_job(cfg, job.spec, Path(cfg.resume), screen)
-    return under_hydra(job, claim(job), screen)
+    return try_out(job, screen) if cfg.trainer.dry_run else under_hydra(job, claim(job), screen)
+
+
+def try_out(job: Job, screen: Screen) -> int:
+    """A dry run: in a folder that no `run=` finds, and that is gone afterwards. Raises Mistake if none can be made."""
+    place = run.OUTPUTS if job.cfg.output is None else Path(job.cfg.output).expanduser().parent
+    try:
+        if place == run.OUTPUTS:
+            place.mkdir(exist_ok=True)
+        there = next(path for path in (place, *place.absolute().parents) if path.is_dir())
+        folder = Path(tempfile.mkdtemp(prefix=".dry-run-", dir=there))
+    except OSError as error:
+        raise _no_folder(place, error) from None
+    try:
+        return under_hydra(job, folder, screen)
+    finally:
+        _remove(folder)
 
 
 def claim(job: Job) -> Path:
@@ -85,11 +107,15 @@ def claim(job: Job) -> Path:
     try:
         return run.claim(wanted)
     except OSError as error:
-        raise Mistake(
-            f"the run folder {wanted} cannot be made: {error.strerror}",
-            allowed="a folder that you may write to",
-            type_this="output=FOLDER",
-        ) from None
+        raise _no_folder(wanted, error) from None
+
+
+def _no_folder(wanted: Path, error: OSError) -> Mistake:
+    return Mistake(
+        f"the run folder {wanted} cannot be made: {error.strerror}",
+        allowed="a folder that you may write to",
+        type_this="output=FOLDER",
+    )
 
 
 def under_hydra(job: Job, folder: Path, screen: Screen, recorded_environment: dict[str, Any] | None = None) -> int:
@@ -101,11 +127,12 @@ def under_hydra(job: Job, folder: Path, screen: Screen, recorded_environment: di
     from hydra.types import HydraContext
     from omegaconf import OmegaConf, read_write
 
-    composed = job.composed
+    composed, spec = job.composed, job.spec
+    assert spec is not None
     with read_write(composed.hydra):
         OmegaConf.update(composed, "hydra.run.dir", str(folder))
     done = hydra_job(
-        task_function=lambda _: run_job(job.cfg, job.spec, folder, screen, recorded_environment),
+        task_function=lambda _: run_job(job.cfg, spec, folder, screen, recorded_environment),
         config=composed,
         job_dir_key="hydra.run.dir",
         job_subdir_key=None,
@@ -137,19 +164,42 @@ def run_job(
 
         return train.run(cfg, spec, folder, screen, recorded_environment)
 
-    return _watched(work, screen, folder, fresh=fresh)
+    return _watched(work, screen, folder, fresh=fresh, kept=not cfg.trainer.dry_run)
 
 
 def _look(job: Job, screen: Screen) -> int:
-    if isinstance(job.cfg, Eval):
+    """Run a mode that trains nothing, or that trains in a run of its own. Its module is imported only now."""
+    cfg, spec = job.cfg, job.spec
+    if isinstance(cfg, Compare):
+        from dltrain.modes import compare
+
+        return compare.run(cfg, screen)
+    if isinstance(cfg, LookAtData):
+        from dltrain.modes import look_at_data
+
+        return look_at_data.run(cfg, screen)
+    assert spec is not None
+    if isinstance(cfg, Eval):
         from dltrain.modes import evaluate
 
-        return evaluate.run(job.cfg, job.spec, screen)
-    if isinstance(job.cfg, Reproduce):
+        return evaluate.run(cfg, spec, screen)
+    if isinstance(cfg, Predict):
+        from dltrain.modes import predict
+
+        return predict.run(cfg, spec, screen)
+    if isinstance(cfg, Export):
+        from dltrain.modes import export
+
+        return export.run(cfg, spec, screen)
+    if isinstance(cfg, Summary):
+        from dltrain.modes import summary
+
+        return summary.run(cfg, spec, screen)
+    if isinstance(cfg, Reproduce):
         from dltrain.modes import reproduce
 
-        return reproduce.run(job.cfg, job.spec, screen, job.composed)
-    raise ValueError(f"no mode {job.cfg.mode}")
+        return reproduce.run(cfg, spec, screen, job.composed)
+    raise ValueError(f"no mode {cfg.mode}")
 
 
 def _first_files(cfg: Train, record: run.Run, fresh: bool) -> None:
@@ -169,10 +219,12 @@ def _watched(
     folder: Path | None,
     *,
     fresh: bool,
+    kept: bool = True,
 ) -> int:
     """Do the work of a job; what it raises becomes the run's status, a line on the screen and an exit code.
 
-    `fresh`: the folder was made for this job, so that a mistake found before the first checkpoint leaves none.
+    `fresh`: the folder was made for this job, so that a mistake found before the first checkpoint leaves none; `kept`:
+    it stays there, so that it may be named.
     """
     if folder is not None:
         try:
@@ -191,14 +243,15 @@ def _watched(
         return 2
     except KeyboardInterrupt:
         _end(folder, "interrupted")
-        screen.error("stopped at once" + _go_on(folder))
+        screen.error("stopped at once" + _go_on(folder if kept else None))
         return INTERRUPTED if signals.requested() in (None, "SIGINT") else ASKED_TO_STOP
     except Exception as error:
         screen.log_only(traceback.format_exc())
         _end(folder, "failed")
         what = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
-        log = "" if folder is None or isinstance(error, Failure) else f"\n  traceback  {folder / 'run.log'}"
-        go_on = "" if isinstance(error, Failure) and not error.resumes else _go_on(folder)
+        shown = folder if kept else None
+        log = "" if shown is None or isinstance(error, Failure) else f"\n  traceback  {shown / 'run.log'}"
+        go_on = "" if isinstance(error, Failure) and not error.resumes else _go_on(shown)
         screen.error(f"failed  {what}{log}{go_on}")
         return 1
     finally:

@@ -17,6 +17,11 @@ def key(seed: int, purpose: str, *position: int) -> int:
     return int.from_bytes(digest, "little")
 
 
+def uniform(seed: int, purpose: str, *position: int) -> float:
+    """A float64 in [0, 1) for a purpose at a position: the top 53 bits of its key."""
+    return (key(seed, purpose, *position) >> 11) * 2.0**-53
+
+
 def hash_text(text: str) -> int:
     """64-bit signed integer of a text, to stand in a position."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()

@@ -17,7 +17,9 @@ from dltrain.config.messages import Mistake
 from dltrain.config.mode import Config
 from dltrain.config.spec import DataSpec
 from dltrain.data.preprocess import Preprocess
+from dltrain.digest import tensors
 from dltrain.engine.ema import Ema
+from dltrain.models import outline
 from dltrain.run import Run, find, shown
 from dltrain.tasks.build import build_task
 
@@ -26,14 +28,24 @@ Source = str | Path | Image.Image | np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A trained network, ready to use: `loaded.model(loaded.preprocess("cat.jpg")[None]).softmax(1)`."""
+    """A trained network, ready to use: `loaded.predict("cat.jpg")`, or with batches of your own:
+
+    `loaded.task.predict(torch.stack([loaded.preprocess(file) for file in files])).values`, (B, K).
+    """
 
     model: nn.Module  # in evaluation mode; the averaged weights if the run kept an average
     preprocess: Callable[[Source], Tensor]  # a file, a Pillow image or uint8 pixels -> (C, H, W) float32
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # of a classifier
+    value_names: tuple[str, ...]  # of a regression
     spec: DataSpec
     config: Config
-    task: Any  # holds the model; predict(images) gives probabilities
+    task: Any  # holds the model; predict(images) gives probabilities, or values in their own units
+
+    def predict(self, source: Source) -> dict[str, float]:
+        """The probability of each class, or each real value in its own unit, for one image, by name."""
+        device = next(self.model.parameters()).device
+        values: Tensor = self.task.predict(self.preprocess(source)[None].to(device)).values[0]
+        return dict(zip(self.class_names or self.value_names, values.tolist(), strict=True))
 
 
 def load(
@@ -56,7 +68,7 @@ def load(
     spec = record.spec() or data.describe(config, _quiet)
     task, _ = open_task(folder, config, spec, checkpoint, _quiet)
     task.to(device)
-    return Loaded(task.model, prepare(config, spec), spec.class_names, spec, config, task)
+    return Loaded(task.model, prepare(config, spec), spec.class_names, spec.value_names, spec, config, task)
 
 
 def open_task(
@@ -71,6 +83,10 @@ def open_task(
     state = checkpoint.load(folder, which, say)
     if state is None:
         raise Mistake(f"{folder} has no checkpoint yet", type_this=f"dltrain resume={shown(folder)}")
+    # A config that asks for more than the checkpoint holds gets no memory.
+    asked = sum(tensor.numel() for tensor in outline(config.model, spec.shape, spec.num_outputs).parameters())
+    if asked > sum(tensor.numel() for _, tensor in tensors(state.get("task"), ())):
+        raise Mistake(f"the checkpoint of {folder} holds another network than its config.json: a smaller one")
     # The first weights are drawn and at once replaced: who calls this finds the generator as it was.
     generator = torch.default_generator.get_state()
     try:

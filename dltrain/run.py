@@ -19,6 +19,7 @@ from dltrain import atomic, lock
 from dltrain.config import saved
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import Config
+from dltrain.config.overlay import anew
 from dltrain.config.spec import DataSpec, spec_from_json
 from dltrain.text import safe_text
 
@@ -168,7 +169,7 @@ def _age_key(path: Path) -> tuple[object, ...]:
     parts = path.relative_to(OUTPUTS).parts
     date, time, rest = (parts[0], parts[1][:8], parts[1][8:]) if len(parts) == 2 else parts[1:]
     # Digits by value: job 10 of a sweep is newer than job 9, and -10 behind a name newer than -2.
-    return date, time, [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", rest)]
+    return date, time, [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", rest)]
 
 
 def find(text: str, key: str, *, unfinished: bool = False, longer: bool = False) -> Path:
@@ -188,7 +189,7 @@ def find(text: str, key: str, *, unfinished: bool = False, longer: bool = False)
         raise Mistake(
             f"{key}={text} has completed",
             allowed="a run that was interrupted, killed or failed; or a new run from its weights",
-            type_this=f"dltrain init=run init.source={shown(path)}",
+            type_this=_anew(path),
         )
     if unfinished and (owner := lock.live_owner(path)):
         raise lock.owned(f"{key}={text}", owner)
@@ -208,9 +209,16 @@ def _find_last(key: str, unfinished: bool) -> Path:
         raise Mistake(
             f"{key}=last: every run here has completed or is running",
             allowed=f"a new run from the weights of one: {_newest(runs)}",
-            type_this=f"dltrain init=run init.source={shown(runs[0])}",
+            type_this=_anew(runs[0]),
         )
     raise Mistake(f"{key}=last: no run here has a checkpoint yet", type_this="dltrain resume=last")
+
+
+def _anew(path: Path) -> str:
+    try:
+        return anew(path, Run(path).read_config())
+    except Mistake:  # what it says of a broken run is told where that run is opened
+        return f"dltrain init=run init.source={shown(path)}"
 
 
 def _no_run(text: str, key: str, path: Path) -> Mistake:

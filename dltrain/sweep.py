@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dltrain import atomic, run, signals
+from dltrain.config.lists import runs_word
 from dltrain.config.messages import Failure, Mistake, command
 from dltrain.config.mode import Train
 from dltrain.config.precheck import precheck
@@ -70,7 +71,7 @@ def plan(words: list[str], screen: Screen) -> list[Planned]:
         row = Row(number, {key: unquote(typed[key]) for key in keys}, command(as_typed(job_words)))
         try:
             job = prepare(job_words, screen, described)
-            _refuse_what_is_ignored(job)
+            _refuse_what_is_ignored(job, row.command)
         except Mistake as mistake:
             raise Mistake(
                 f"job {number} of the sweep ({row.settings or 'the only one'}): {mistake.what}",
@@ -83,7 +84,7 @@ def plan(words: list[str], screen: Screen) -> list[Planned]:
     return jobs
 
 
-def _refuse_what_is_ignored(job: Job) -> None:
+def _refuse_what_is_ignored(job: Job, alone: str) -> None:
     """An experiment's YAML may choose a launcher too."""
     for key in LAUNCHING:
         chosen = job.composed.hydra.runtime.choices[key]
@@ -91,6 +92,10 @@ def _refuse_what_is_ignored(job: Job) -> None:
             raise foreign_launcher(key, chosen)
     if not isinstance(job.cfg, Train):
         raise Mistake(f"mode={job.cfg.mode} makes no runs, and -m sweeps over runs", allowed="mode=train")
+    if job.cfg.trainer.dry_run:
+        raise Mistake(
+            "trainer.dry_run=true makes no runs, and -m sweeps over runs", allowed="a dry run alone", type_this=alone
+        )
 
 
 # ---- one after another
@@ -201,7 +206,11 @@ def _tell_end(rows: Sequence[Row], folder: Path, screen: Screen) -> None:
         screen.line(f"         and {len(go_on) - MOST_COMMANDS} more, in the last column of the table")
     done = [row for row in rows if row.status == "completed"]
     if done and done[0].folder and not go_on:
-        screen.line(f"next     {command(['mode=reproduce', f'run={near(done[0].folder)}'])}")
+        following = [command(["mode=reproduce", f"run={near(done[0].folder)}"])]
+        if len(done) > 1:
+            following.insert(0, command(["mode=compare", runs_word([Path(near(folder))])]))
+        for i, text in enumerate(following):
+            screen.line(f"{'' if i else 'next':<9}{text}")
 
 
 # ---- files

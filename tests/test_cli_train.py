@@ -17,7 +17,7 @@ from dltrain.cli import main
 from dltrain.config import table
 from dltrain.config.messages import Failure, Mistake
 
-SMALL = ["model=mlp", "model.widths=[8]", "trainer.steps=2", "trainer.threads=1"]
+SMALL = ["model=mlp", "model.widths=[8]", "trainer.steps=2", "trainer.threads=1", "log=quiet"]
 RESULTS = {
     *("status", "metrics", "best", "parameters", "weights_sha256", "steps", "epochs", "seconds"),
     *("images_per_second", "peak_memory_bytes", "device", "precision", "seed"),

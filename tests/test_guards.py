@@ -107,13 +107,16 @@ TORCH_FREE = (
     "dltrain/run.py",
     "dltrain/sweep.py",
     "dltrain/signals.py",
+    "dltrain/output.py",
+    "dltrain/modes/compare",
 )
 
 
 @pytest.mark.parametrize("name", [name for name in CODE if name.startswith(TORCH_FREE)])
 def test_torch_is_imported_late(name: str) -> None:
     """Neither torch nor a module that needs it is imported when one of these is."""
-    heavy = re.compile(r"^(torch|torchvision|dltrain\.(engine|models|tasks|modes|environment|checkpoint|loaded)\b)")
+    rooms = r"engine|models|tasks|modes(?!\.compare)|environment|checkpoint|loaded"
+    heavy = re.compile(rf"^(torch|torchvision|dltrain\.({rooms})\b)")
     for node in ast.parse(CODE[name]).body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -123,3 +126,40 @@ def test_torch_is_imported_late(name: str) -> None:
 def test_nothing_is_changed_in_place_in_models() -> None:
     """Attribution and hooks break on `inplace=True`."""
     assert [name for name, text in CODE.items() if name.startswith("dltrain/models/") and "inplace=True" in text] == []
+
+
+ROOMS = ("config", "data", "report", "models", "tasks", "engine", "modes")  # each imports from those before it
+DRAWS = {("dltrain/data/augment.py", "engine"), ("dltrain/data/sampling.py", "engine")}  # engine/random.py alone draws
+
+
+def rooms_imported(text: str) -> set[str]:
+    """The rooms that a file's code imports from, at any time; what only a type checker reads is left out."""
+    found: set[str] = set()
+
+    def walk(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module == "dltrain":
+            names += [f"dltrain.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+        found.update(name.split(".")[1] for name in names if name.startswith("dltrain."))
+        for child in ast.iter_child_nodes(node):
+            walk(child)
+
+    walk(ast.parse(text))
+    return found & set(ROOMS)
+
+
+@pytest.mark.parametrize("name", [name for name in CODE if name.split("/")[1] in ROOMS])
+def test_nothing_imports_from_further_up(name: str) -> None:
+    place = ROOMS.index(name.split("/")[1])
+    above = [room for room in rooms_imported(CODE[name]) if ROOMS.index(room) > place and (name, room) not in DRAWS]
+    assert above == []
+
+
+def test_the_guard_of_the_rooms_sees_an_import() -> None:
+    assert rooms_imported("def f():\n    from dltrain.engine.loop import train") == {"engine"}
+    assert rooms_imported("from dltrain import data, run") == {"data"}
+    assert rooms_imported("if TYPE_CHECKING:\n    from dltrain.tasks import Task") == set()

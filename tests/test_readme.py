@@ -47,6 +47,7 @@ COMMANDS = list(
     dict.fromkeys([*blocks(README), *inline(README), *blocks(CONTRIBUTING), *inline(CONTRIBUTING), *heads()])
 )
 RECIPES = [line for line in blocks(README) if not re.search(r"experiment=|resume=|data=", line)]
+OWN = [line for line in blocks(README) if re.search(r"data=(folder|csv|array)", line)]
 
 
 @pytest.fixture(autouse=True)
@@ -87,17 +88,33 @@ def pictures(place: Path) -> None:
 
 def test_the_recipes_run_one_after_another(capsys: pytest.CaptureFixture[str]) -> None:
     """As a reader types them, but for a few steps."""
+    pictures(Path("photos"))
     for line in RECIPES:
-        words = words_of(line)
+        words = [word for word in words_of(line) if not word.startswith("trainer.epochs=")]
+        sweep = next(iter(sorted(Path("outputs").glob("sweeps/*/*"))), None)
+        words = [re.sub(r"outputs/sweeps/[^]]*", str(sweep), word) for word in words]
         short = TWO_EPOCHS if "schedule.warmup=" in line else [] if "mode=" in line else TINY
         assert main([*words, *short]) == 0, (line, capsys.readouterr().err)
-    assert len(all_runs()) >= 5
+    assert len(all_runs()) >= 10
 
 
-def test_the_recipe_for_your_own_images_runs() -> None:
-    (line,) = [line for line in blocks(README) if "data=folder" in line]
+@pytest.mark.parametrize("line", OWN)
+def test_the_recipes_for_your_own_images_run(line: str) -> None:
     pictures(Path("photos"))
-    assert main([*words_of(line), "trainer.epochs=1", "trainer.batch_size=8", "trainer.threads=1", "data.size=32"]) == 0
+    files = sorted(path.as_posix() for path in Path("photos").rglob("*.png"))
+    table = [f"{file},{file.split('/')[1]},{i % 7},{i / 3:.2f}" for i, file in enumerate(files)]
+    Path("photos.csv").write_text("\n".join(["file,animal,age,weight", *table]), encoding="utf-8")
+    np.savez(
+        "set.npz",
+        images=np.random.RandomState(0).randint(0, 256, (60, 12, 12)).astype(np.uint8),
+        labels=np.arange(60) % 3,
+    )
+    short = ["trainer.epochs=1", "trainer.batch_size=8", "trainer.threads=1"]
+    assert main([*words_of(line), *([] if "mode=" in line else short)]) == 0
+
+
+def test_there_are_recipes_for_each_kind_of_images_of_your_own() -> None:
+    assert len(OWN) == 5
 
 
 def test_what_is_shown_beside_an_answer_gives_that_answer(capsys: pytest.CaptureFixture[str]) -> None:

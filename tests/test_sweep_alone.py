@@ -28,7 +28,7 @@ def table() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-SHORT = ("trainer.epochs=1", "trainer.threads=1", "model.dropout=0.2")
+SHORT = ("trainer.epochs=1", "trainer.threads=1", "model.dropout=0.2", "log=quiet")
 
 
 def test_each_job_equals_the_same_command_alone(tmp_path: Path) -> None:

@@ -4,18 +4,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from dltrain.config import parse, table
+from dltrain.config import table
+from dltrain.config.check_settings import check_data_settings
 from dltrain.config.messages import Mistake
-from dltrain.config.mode import GROUPS, Config, Eval, Reproduce
+from dltrain.config.mode import GROUPS, Compare, Config, Eval, Export, LookAtData, Predict, Reproduce, Summary
 from dltrain.config.model import MLP
 from dltrain.config.ranges import check_ranges, shown
-from dltrain.config.spec import DataSpec
+from dltrain.config.spec import DataSpec, Target
 
 
 def check(cfg: Config) -> None:
     """Raise Mistake for the first thing that cannot be. What needs the data is in `check_data`."""
     check_ranges(cfg)
-    for rule in (_names, _mode, _task, _model, _data, _classification, _optim, _schedule, _trainer, _init):
+    for rule in _RULES:
         rule(cfg)
 
 
@@ -32,30 +33,60 @@ def _names(cfg: Config) -> None:
 
 
 def _mode(cfg: Config) -> None:
-    if isinstance(cfg, Eval | Reproduce) and cfg.run is None:
+    if isinstance(cfg, Eval | Reproduce | Predict | Export) and cfg.run is None:
         raise Mistake(
             f"mode={cfg.mode} needs a run",
             allowed="run=FOLDER or run=last",
-            type_this=f"dltrain mode={cfg.mode} run=last",
+            type_this=f"dltrain mode={cfg.mode} run=last" + (" input=photos" if isinstance(cfg, Predict) else ""),
+        )
+    if isinstance(cfg, Predict) and cfg.input is None:
+        raise Mistake(
+            "mode=predict needs the images to look at",
+            allowed="input=FILE, input=FOLDER with all that is below it, or a pattern: input='scans/*.png'",
+            type_this="input=photos",
+        )
+
+
+def _output(cfg: Config) -> None:
+    if isinstance(cfg, Summary) and cfg.output is not None:
+        raise Mistake(
+            f"output={cfg.output}: mode=summary prints, and makes no files",
+            allowed="output=null; a shell keeps what is printed: dltrain mode=summary > layers.txt",
+            type_this="output=null",
         )
 
 
 def _task(cfg: Config) -> None:
     """The task must be able to learn what the data set's targets are."""
-    if cfg.data.kind in cfg.task.kinds:
+    kind = cfg.data.target_kind
+    if kind in cfg.task.kinds or isinstance(cfg, Compare | LookAtData):
         return
     schemas: dict[str, dict[str, Any]] = {
         group: {name: table.schema(group, name) for name in table.options(group)} for group in ("data", "model", "task")
     }
     sets = [name for name, cls in schemas["data"].items() if cls.kind in cfg.task.kinds]
-    tasks = [name for name, cls in schemas["task"].items() if cfg.data.kind in cls.kinds]
+    sets.sort(key=lambda name: hasattr(schemas["data"][name], "root"))  # those that come with dltrain first
+    tasks = [name for name, cls in schemas["task"].items() if kind in cls.kinds]
+    if kind == Target.nothing and not tasks:
+        raise Mistake(
+            f"no task learns from data={cfg.data.name}: its targets are of kind {kind}",
+            allowed="mode=data looks at them; to learn classes, data=folder with one folder a class, or data=csv",
+            type_this="mode=data",
+        )
     models = [name for name, cls in schemas["model"].items() if cls.task in tasks and cls.task != cfg.model.task]
-    pairs = [f"model={name} data={cfg.data.name}" for name in models]
-    pairs += [f"model={cfg.model.name} data={name}" for name in sets]
+    if tasks and cfg.task == type(cfg.task)():  # none of its keys was typed
+        others = f"; or targets that task={cfg.task.name} can learn: data={'|'.join(sets)}" if sets else ""
+        allowed, type_this = f"task={'|'.join(tasks)} for data={cfg.data.name}{others}", f"task={tasks[0]}"
+    elif tasks and sets:
+        allowed, type_this = f"with task={cfg.task.name}: data={'|'.join(sets)}", f"data={sets[0]}"
+    else:
+        pairs = [f"model={name} data={cfg.data.name}" for name in models]
+        pairs += [f"model={cfg.model.name} data={name}" for name in sets]
+        allowed, type_this = "; ".join(pairs[:6]), f"dltrain {pairs[0]}" if pairs else ""
     raise Mistake(
-        f"task={cfg.task.name} cannot learn from data={cfg.data.name}, whose targets are of kind {cfg.data.kind}",
-        allowed="; ".join(pairs[:6]),
-        type_this=f"dltrain {pairs[0]}" if pairs else "",
+        f"task={cfg.task.name} cannot learn from data={cfg.data.name}: its targets are of kind {kind}",
+        allowed=allowed,
+        type_this=type_this,
     )
 
 
@@ -66,36 +97,6 @@ def _model(cfg: Config) -> None:
             f"model.depth={model.depth} and model.widths=[] do not agree",
             allowed="at least one width, of which the last is repeated",
             type_this=f"model.depth={model.depth} model.widths=[300]",
-        )
-
-
-def _data(cfg: Config) -> None:
-    data, model = cfg.data, cfg.model
-    size = parse.image_size(data.size)
-    if model.fixed_size is not None and size not in (None, model.fixed_size):
-        fixed = f"{model.fixed_size[0]}x{model.fixed_size[1]}"
-        raise Mistake(
-            f"data.size={data.size}: model={model.name} takes images of {fixed} only",
-            allowed=f"auto or {fixed}",
-            type_this="data.size=auto",
-        )
-    if data.name == "folder" and data.root is None:
-        raise Mistake(
-            "data=folder needs the folder of your images",
-            allowed="a folder with one folder a class, or with train, val and test folders of them",
-            type_this="dltrain data=folder data.root=photos",
-        )
-    shares = [getattr(data, name, 0.0) for name in ("val_share", "test_share")]
-    if sum(shares) >= 1:
-        raise Mistake(
-            f"data.val_share={shown(shares[0])} and data.test_share={shown(shares[1])} leave nothing to train on",
-            allowed="a sum below 1",
-            type_this="data.val_share=0.1 data.test_share=0.2",
-        )
-    if data.mean is not None and data.std is not None and len(data.mean) != len(data.std):
-        raise Mistake(
-            f"data.mean={shown(data.mean)} and data.std={shown(data.std)} differ in length",
-            allowed="one number a channel in each",
         )
 
 
@@ -174,6 +175,21 @@ def _init(cfg: Config) -> None:
         )
 
 
+_RULES = (
+    _names,
+    _mode,
+    _output,
+    _task,
+    _model,
+    check_data_settings,
+    _classification,
+    _optim,
+    _schedule,
+    _trainer,
+    _init,
+)
+
+
 # ---- what needs the data
 
 
@@ -208,6 +224,7 @@ def check_data(cfg: Config, spec: DataSpec) -> None:
                 allowed=f"{channels} numbers, or null",
                 type_this=f"data.{name}=null",
             )
+    check_colours(cfg, spec)
     weights = getattr(cfg.task, "class_weights", None)
     if weights is not None and len(weights) != spec.num_outputs:
         raise Mistake(
@@ -218,8 +235,20 @@ def check_data(cfg: Config, spec: DataSpec) -> None:
     _check_training(cfg, spec.counts.get("train", 0), spec.counts.get("val", 0))
 
 
+def check_colours(cfg: Config, spec: DataSpec) -> None:
+    """Raise Mistake for a change of colours where there are none."""
+    for name in ("saturation", "hue"):
+        value = getattr(cfg.data.augment, name)
+        if spec.shape[0] == 1 and value > 0:
+            raise Mistake(
+                f"data.augment.{name}={shown(value)} changes colours, and the images of {spec.name} are grey",
+                allowed="data.augment.brightness and data.augment.contrast, for grey images",
+                type_this=f"data.augment.{name}=0",
+            )
+
+
 def _check_training(cfg: Config, images: int, val: int) -> None:
-    if isinstance(cfg, Eval):
+    if isinstance(cfg, Eval | Summary):
         return
     if images < 1:
         raise Mistake(f"data={cfg.data.name} holds no images to train on")

@@ -5,6 +5,7 @@ at the cursor, and offer the lines that are printed.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import get_args
@@ -105,12 +106,25 @@ def _offers(before: list[str], word: str) -> Iterable[str]:
     name, equals, value = word.partition("=")
     if not equals:
         return _names(name, typed, keys)
-    head, comma, _ = value.rpartition(",")
+    head, comma, rest = value.rpartition(",")
     head = f"{name}={head}{comma}"
     if name in GROUPS:
         return [head + option for option in table.options(name)]
     found = next((key for key in keys if key.name == name), None)
-    return [] if found is None else (head + offer for offer in _values(found, value[len(head) - len(name) - 1 :]))
+    if found is None:
+        return []
+    if shape_of(found.type)[1]:
+        return _elements(found, name, value)
+    return (head + offer for offer in _values(found, rest))
+
+
+def _elements(key: Key, name: str, value: str) -> Iterable[str]:
+    """An element of a list may have commas itself, as the folders of a sweep's jobs have."""
+    starts = [0, *(i + 1 for i, sign in enumerate(value) if sign in "[,")] if value.startswith("[") else [0]
+    for start in starts[:1] + starts[1:][-8:]:
+        with suppress(OSError):  # what stands before a comma may be no folder
+            for offer in _values(key, value[start:]):
+                yield f"{name}={value[:start]}{offer}"
 
 
 def _group_keys(known: Chosen) -> list[Key]:

@@ -89,6 +89,8 @@ def compose(overrides: list[str]) -> tuple[Config, DictConfig]:
         opened = _run_that_is_opened(typed)
         if opened is None:
             composed = load(overrides)
+            if task := _task_that_follows(typed, composed):
+                composed = load([*overrides, f"task={task}"])
         else:
             folder, composed = _over_saved(overrides, typed, *opened)
         _refuse_two_lengths(typed, composed)
@@ -108,6 +110,13 @@ def compose(overrides: list[str]) -> tuple[Config, DictConfig]:
         raise mistake from None
 
 
+def _task_that_follows(typed: list[Override], composed: DictConfig) -> str | None:
+    """The task for targets whose kind the settings of the data decide; None if the task is right or was typed."""
+    kind = OmegaConf.to_object(composed["data"]).target_kind  # type: ignore[union-attr]
+    kinds = OmegaConf.to_object(composed["task"]).kinds  # type: ignore[union-attr]
+    return None if kind in kinds or any(one.key_or_group == "task" for one in typed) else table.TASK_OF_KIND.get(kind)
+
+
 def _values(typed: list[Override]) -> dict[str, Any]:
     return {one.key_or_group: one.value() for one in typed if not one.is_sweep_override()}
 
@@ -125,7 +134,7 @@ def _over_saved(overrides: list[str], typed: list[Override], mode: str, key: str
     """The run's folder, and its own config with the typed leaves over it."""
     from dltrain import run
 
-    words = {name: str(one.input_line) for one in typed for name in _leaves_of(one)}
+    words = {name: _as_typed(one) for one in typed for name in _leaves_of(one)}
     resume = key == "resume"
     folder = run.find(text, key, unfinished=resume, longer=resume and bool(HORIZON & set(words)))
     of_the_run = run.Run(folder).read_config()
@@ -152,6 +161,12 @@ def leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}{f.name}.")
         else:
             yield prefix + f.name, value
+
+
+def _as_typed(one: Override) -> str:
+    """A word without the quotes that free text is given before Hydra reads it."""
+    value = one.value()
+    return f"{one.key_or_group}={value}" if isinstance(value, str) else str(one.input_line)
 
 
 def _leaves_of(one: Override) -> Iterator[str]:

@@ -1,10 +1,11 @@
 """The form of the command line: flags, and words that read `key=value`."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dltrain.config import table
 from dltrain.config.choices import chosen
+from dltrain.config.line import Line, Slip, Word
+from dltrain.config.lists import list_in_pieces
 from dltrain.config.meant import Guess, example, group_with, key_names, meant
 from dltrain.config.mode import GROUPS
 from dltrain.config.nearest import is_near, nearest
@@ -27,70 +28,6 @@ _REFUSED = {
     *("--experimental-rerun", "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
     *("--hydra-help", "--run", "-r", "--info", "-i", "--shell-completion", "-sc", "--package", "-p"),
 }
-
-
-class Slip(Exception):
-    """A mistake with the arguments as they should be: `fixed` all of them, `alone` only the words in question."""
-
-    def __init__(
-        self,
-        what: str,
-        *,
-        allowed: str = "",
-        nearest: str = "",
-        fixed: list[str] | None = None,
-        alone: list[str] | None = None,
-        topic: str = "",
-    ) -> None:
-        super().__init__(what)
-        self.what = what
-        self.allowed = allowed
-        self.nearest = nearest
-        self.fixed = fixed
-        self.alone = alone
-        self.topic = topic  # of `--help`, when nothing better can be typed
-
-
-@dataclass(frozen=True)
-class Word:
-    """`key=value` at a place in the arguments."""
-
-    index: int
-    key: str
-    value: str
-
-    @property
-    def text(self) -> str:
-        return f"{self.key}={self.value}"
-
-
-@dataclass
-class Line:
-    """The arguments, taken apart."""
-
-    argv: list[str]
-    words: list[Word] = field(default_factory=list)
-    flags: list[str] = field(default_factory=list)
-
-    @property
-    def multirun(self) -> bool:
-        return "-m" in self.flags or "--multirun" in self.flags
-
-    def replaced(self, word: Word, new: list[str], *, multirun: bool = False) -> list[str]:
-        """The arguments with other words in a word's place."""
-        head = ["-m"] if multirun and not self.multirun else []
-        return [*head, *self.argv[: word.index], *new, *self.argv[word.index + 1 :]]
-
-    def without(self, word: Word) -> list[str]:
-        """The arguments less a word."""
-        return self.replaced(word, [])
-
-    def with_option(self, group: str, option: str, before: Word) -> list[str]:
-        """The arguments with `group=option`, in the place of such a word or else before the given one."""
-        new = f"{group}={option}"
-        if any(word.key == group for word in self.words):
-            return [new if arg.startswith(f"{group}=") else arg for arg in self.argv]
-        return self.replaced(before, [new, before.text])
 
 
 def read(argv: list[str]) -> Line:
@@ -219,6 +156,8 @@ def _no_equals(line: Line, i: int) -> Slip:
     text, following = line.argv[i], _following(line, i)
     if text and i + 1 < len(line.argv) and line.argv[i + 1].startswith("="):
         return _spaces(line, i)
+    if slip := list_in_pieces(line, i):
+        return slip
     what, may, count = f"{text}: settings are typed as key=value", "key=value", 1
     if not text.strip():
         return Slip("an empty word", allowed=may, fixed=_put(line, i, 1))
@@ -262,6 +201,8 @@ def _spaces(line: Line, i: int) -> Slip:
 
 def _path(line: Line, i: int) -> Slip:
     """`model/dropout=0.5`, `model@x=mlp`: a key is typed with points, and a group has one place."""
+    if slip := list_in_pieces(line, i):
+        return slip
     text = line.argv[i]
     name, _, value = text.partition("=")
     name = name.partition("@")[0].replace("/", ".").replace(":", ".").strip(".")

@@ -20,6 +20,22 @@ class Classification:
     balanced: bool = knob(False, "weight classes by N / (K * count) over the training set")
 
 
+class RegressionLoss(StrEnum):
+    mse = "mse"
+    mae = "mae"
+    huber = "huber"
+
+
+@dataclass
+class Regression:
+    """Real values: any number of outputs, each learned in units of its standard deviation over the training set."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("value",)
+    name: str = "regression"
+    loss: RegressionLoss = knob(RegressionLoss.mse, "mean squared, mean absolute or Huber's error")
+    delta: float = knob(1.0, "where Huber's error turns from squared to absolute, in standard deviations", gt=0)
+
+
 # ---- reg
 
 
@@ -187,6 +203,11 @@ class Trainer:
     save_every: str = knob("10min", "time between checkpoints beside those at evaluations: 10min, or a number of steps")
     compile: bool = knob(False, "torch.compile the networks")
     threads: str = knob("auto", "CPU threads, part of the result: auto or a number")
+    dry_run: bool = knob(False, "one batch of everything, to see that it works; keeps nothing")
+    overfit_batches: int | None = knob(
+        None, "train and validate on so many batches of images, without augmentation, to see the loss fall to 0", ge=1
+    )
+    profile: bool = knob(False, "profile ten steps: a trace and the ten dearest operations")
     memory_format: MemoryFormat = knob(MemoryFormat.auto, "auto: channels_last for convolutional networks")
 
 
@@ -198,8 +219,13 @@ class Log:
     """What is told while training."""
 
     name: str = "log"
-    every: int = knob(50, "steps between two readings of the training scalars", ge=1, unit="steps")
+    every: int = knob(
+        50, "steps from one point of the training curves to the next; an epoch at most", ge=1, unit="steps"
+    )
     layer_norms: bool = knob(False, "also log the gradient norm of each layer")
+    histograms: bool = knob(False, "also write histograms of weights and gradients to TensorBoard, once an epoch")
+    tensorboard: bool = knob(True, "write scalars, pictures and settings for TensorBoard")
+    pictures: bool = knob(True, "draw pictures: the run's curves, the first batch, what is right and wrong")
 
 
 # ---- init

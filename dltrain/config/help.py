@@ -38,10 +38,15 @@ EXAMPLES = [
     (["model=mlp", "optim=adam", "trainer.epochs=5"], "other options, another length"),
     (["clip=norm", "clip.max_norm=0.5"], "an option and its key"),
     (["data=folder", "data.root=photos"], "your own: a folder a class"),
+    (["mode=data", "data=folder", "data.root=photos"], "look at them first"),
+    (["mode=summary", "model=mlp", "data=mnist"], "layers, parameters, memory"),
     (["experiment=mnist_lenet5"], "a named, complete setting"),
-    (["-m", "model=mlp,lenet5", "seed=0,1,2"], "a sweep: every combination"),
     (["resume=last"], "go on with an unfinished run"),
-    (["mode=eval", "run=last"], "its metrics again"),
+    (["-m", "model=mlp,lenet5", "seed=0,1,2"], "a sweep: every combination"),
+    (["mode=compare", "runs=outputs/sweeps"], "runs side by side"),
+    (["mode=eval", "run=last"], "a run's metrics again"),
+    (["mode=predict", "run=last", "input=photos"], "what it says of images"),
+    (["mode=export", "run=last"], "as ONNX"),
     (["mode=reproduce", "run=last"], "train it again: same bits?"),
 ]
 
@@ -142,7 +147,7 @@ class _Page:
         lines += ["", "examples", *examples]
         lines += ["", *self.wrap("groups: their options, * by default; dltrain --help GROUP says more")]
         lines += self.table(groups, 12)
-        lines += ["", "keys that stand alone", *self.table(self._alone_by_mode(), 16)]
+        lines += ["", "keys that stand alone, and their modes", *self.table(self._alone(), 12)]
         lines += ["", "flags", *self.table(FLAGS, 20)]
         return "\n".join(lines)
 
@@ -151,13 +156,14 @@ class _Page:
         return " ".join(f"{option}*" if option == default else option for option in table.options(group))
 
     @staticmethod
-    def _alone_by_mode() -> list[tuple[str, str]]:
+    def _alone() -> list[tuple[str, str]]:
         base = [key.name for key in alone(Config)]
-        rows = [("in every mode", " ".join(base))]
+        having: dict[str, list[str]] = {}
         for mode in table.options("mode"):
-            own = [key.name for key in alone(table.schema("mode", mode)) if key.name not in base]
-            rows.append((f"mode={mode}", " ".join(own)))
-        return rows
+            for key in alone(table.schema("mode", mode)):
+                if key.name not in base:
+                    having.setdefault(key.name, []).append(mode)
+        return [("every mode", " ".join(base)), *((name, " ".join(modes)) for name, modes in having.items())]
 
     # ---- a group
 

@@ -90,12 +90,17 @@ def everywhere(group: str) -> Iterator[tuple[str, type, Key]]:
                 yield option, cls, key
 
 
-def option_with(name: str) -> str:
-    """The option of a key's group that has the key; one that declares it itself before one that inherits it."""
+def option_with(name: str, value: str) -> str:
+    """The option of a key's group that has the key; one that declares it itself before one that inherits it.
+
+    `value` is what was typed for it: a table's or a folder's name tells which of the user's own sets is meant.
+    """
     found = [
-        (key.owner is not cls, option) for option, cls, key in everywhere(name.partition(".")[0]) if key.name == name
+        (key.owner is not cls, name == "data.root" and not value.lower().endswith(cls.ending), option)  # type: ignore[attr-defined]
+        for option, cls, key in everywhere(name.partition(".")[0])
+        if key.name == name
     ]
-    return min(found, key=lambda pair: pair[0])[1] if found else ""
+    return min(found, key=lambda one: one[:2])[2] if found else ""
 
 
 def meant(name: str, known: Chosen, value: str | None = None) -> Guess:
@@ -164,7 +169,7 @@ def nearest_option(group: str, option: str) -> str:
 def example(name: str) -> str:
     """A value that fits a key or group: what it is by default."""
     known = chosen({})
-    if name in ("run", "resume"):
+    if name in ("run", "resume", "runs"):
         return "last"
     if name in GROUPS:
         return next(iter(known.get(name, {})), "none")

@@ -61,6 +61,50 @@ class Reproduce(Config):
     run: str | None = knob(None, "the run folder, or last", free_text=True)
 
 
+@dataclass
+class Predict(Config):
+    """What a trained network says of images: a table, a JSON file and a contact sheet."""
+
+    mode: str = "predict"
+    run: str | None = knob(None, "the run folder, or last", free_text=True)
+    checkpoint: Which = knob(Which.best, "which of its checkpoints")
+    input: str | None = knob(
+        None, "an image, a folder (with all that is below it) or a pattern: scans/*.png", free_text=True
+    )
+
+
+@dataclass
+class Export(Config):
+    """The network with its preprocessing as ONNX, checked by running both."""
+
+    mode: str = "export"
+    run: str | None = knob(None, "the run folder, or last", free_text=True)
+    checkpoint: Which = knob(Which.best, "which of its checkpoints")
+
+
+@dataclass
+class Summary(Config):
+    """A network's layers, shapes, parameters, multiply-adds and memory; of a run, or of model= and data=."""
+
+    mode: str = "summary"
+    run: str | None = knob(None, "the run folder, or last; null: what model= and data= give", free_text=True)
+
+
+@dataclass
+class Compare(Config):
+    """Runs side by side: the settings that differ, results with their spread over seeds, paired differences."""
+
+    mode: str = "compare"
+    runs: list[str] = knob(list, "run folders, or folders of sweeps", free_text=True)
+
+
+@dataclass
+class LookAtData(Config):
+    """A data set: counts, balance, sizes, problems, and a batch before and after augmentation."""
+
+    mode: str = "data"
+
+
 GROUPS = [
     "mode",
     "optim",

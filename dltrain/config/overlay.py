@@ -1,5 +1,6 @@
 """What may be typed beside a run that is opened: only what the mode reads and the run leaves open."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,17 @@ from dltrain.config.messages import Mistake, command
 from dltrain.config.mode import GROUPS, Config
 from dltrain.config.ranges import shown
 
-_ANYWHERE = {"log.", "data.root", "data.loader", "data.workers", "trust", "mode", "hydra."}
-_RESUME = _ANYWHERE | {"resume", "trainer.max_time", "trainer.save_every"}
+_ANYWHERE = {"log", "log.", "data.root", "data.loader", "data.workers", "trust", "mode", "hydra."}
+_RESUME = _ANYWHERE | {"resume", "trainer.max_time", "trainer.save_every", "trainer.profile"}
 _EVAL = _ANYWHERE | {"run", "checkpoint", "output", "device", "determinism", "precision", "precision.", "task."}
 _EVAL |= {f"trainer.{key}" for key in ("batch_size", "micro_batch_size", "threads", "memory_format", "compile")}
 _EVAL |= {"data.max_pixels"}
+_LOOK = _EVAL | {"input"}  # predict, export and summary
+# Settings that say where, how fast and with how many stops a run goes, never what comes out; nor do those of `log`.
+WITHOUT_EFFECT = {"trainer.max_time", "trainer.save_every", "trainer.profile"}
+WITHOUT_EFFECT |= {"data.root", "data.loader", "data.workers"}
 HORIZON = {"trainer.epochs", "trainer.steps"}
-_OPEN_ENDED = {"constant", "step"}  # schedules whose past does not depend on the length of the run
+OPEN_ENDED = {"constant", "step"}  # schedules whose past does not depend on the length of the run
 
 
 def refuse_changes(mode: str, folder: Path, of_the_run: Config, typed: dict[str, str]) -> None:
@@ -27,9 +32,11 @@ def refuse_changes(mode: str, folder: Path, of_the_run: Config, typed: dict[str,
         if mode == "train":
             _check_resume(key, folder, of_the_run, typed)
         elif mode == "eval":
-            _check_eval(key, folder)
+            _check_look(mode, _EVAL, key, folder, typed)
+        elif mode in ("predict", "export", "summary"):
+            _check_look(mode, _LOOK, key, folder, typed)
         else:
-            _check_reproduce(mode, key, folder)
+            _check_reproduce(mode, key, folder, typed)
 
 
 def _within(key: str, allowed: set[str]) -> bool:
@@ -43,10 +50,10 @@ def _check_resume(key: str, folder: Path, of_the_run: Config, typed: dict[str, s
             type_this=command([f"resume={folder}"]),
         )
     schedule = of_the_run.schedule.name
-    if (key in HORIZON and schedule in _OPEN_ENDED) or _within(key, _RESUME):
+    if (key in HORIZON and schedule in OPEN_ENDED) or _within(key, _RESUME):
         return
     words = [typed[name] for name in sorted(typed) if name not in ("resume", "mode", "model", "data")]
-    again = command(["init=run", f"init.source={folder}", *_same_network(of_the_run), *dict.fromkeys(words)])
+    again = anew(folder, of_the_run, list(dict.fromkeys(words)))
     if key in HORIZON:
         raise Mistake(
             f"{typed[key]} cannot be changed on resume: under schedule={schedule} the learning rate of every step "
@@ -56,21 +63,28 @@ def _check_resume(key: str, folder: Path, of_the_run: Config, typed: dict[str, s
         )
     raise Mistake(
         f"{typed[key]} cannot be changed on resume: it changes the result, and a resumed run ends as if never stopped",
-        allowed="log.*, data.root, data.loader, data.workers, trainer.max_time, trainer.save_every; "
+        allowed="log.*, data.root, data.loader, data.workers, trainer.{max_time,save_every,profile}; "
         "for others a new run from its weights",
         type_this=again,
     )
 
 
+def anew(folder: Path, of_the_run: Config, words: Sequence[str] = ()) -> str:
+    """The command of a new run of the same network on the same data, from the weights of the run in `folder`."""
+    of_words = {word.partition("=")[0] for word in words}
+    network = [word for word in _same_network(of_the_run) if word.partition("=")[0] not in of_words]
+    return command(["init=run", f"init.source={folder}", *network, *words])
+
+
 def _same_network(of_the_run: Config) -> list[str]:
     """The words that build the run's network and open its data again."""
     words = [f"model={option_of('model', of_the_run.model)}", f"data={option_of('data', of_the_run.data)}"]
-    for group, names in (("model", None), ("data", ("root", "size"))):
+    for group in ("model", "data"):
         settings = getattr(of_the_run, group)
         plain = type(settings)()
         for f in fields(settings):
             value = getattr(settings, f.name)
-            if f.name != "name" and (names is None or f.name in names) and value != getattr(plain, f.name):
+            if f.name not in ("name", "augment", "loader", "workers") and value != getattr(plain, f.name):
                 words.append(f"{group}.{f.name}={shown(value)}")
     return words
 
@@ -81,21 +95,22 @@ def option_of(group: str, settings: Any) -> str:
     return next((name for name in (settings.name, "none", "default") if name in fitting), fitting[0])
 
 
-def _check_eval(key: str, folder: Path) -> None:
-    if not _within(key, _EVAL):
+def _check_look(mode: str, allowed: set[str], key: str, folder: Path, typed: dict[str, str]) -> None:
+    if not _within(key, allowed):
+        words = [word for name, word in typed.items() if _within(name, allowed) and name not in ("mode", "run")]
         raise Mistake(
-            f"{key} has no say in mode=eval run=…: the run's own is used",
+            f"{typed[key]} has no say in mode={mode} run=…: the run's own is used",
             allowed="device, determinism, precision, checkpoint, output, log.*, task.*, "
             "data.{root,loader,workers,max_pixels}, "
             "trainer.{batch_size,micro_batch_size,threads,memory_format,compile}",
-            type_this=command(["mode=eval", f"run={folder}"]),
+            type_this=command([f"mode={mode}", f"run={folder}", *dict.fromkeys(words)]),
         )
 
 
-def _check_reproduce(mode: str, key: str, folder: Path) -> None:
-    if key in GROUPS and key != "mode":
+def _check_reproduce(mode: str, key: str, folder: Path, typed: dict[str, str]) -> None:
+    if key in GROUPS and key not in ("mode", "log"):
         raise Mistake(
-            f"{key} cannot be chosen anew in mode={mode}: the run's own is trained again",
+            f"{typed[key]} cannot be chosen anew in mode={mode}: the run's own is trained again",
             allowed="single keys, to see what they change",
             type_this=command([f"mode={mode}", f"run={folder}"]),
         )

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from dltrain.config import forms, table
 from dltrain.config.choices import Chosen, Key, alone, as_given, chosen, keys_of
-from dltrain.config.forms import Line, Slip
+from dltrain.config.line import Line, Slip, Word
+from dltrain.config.lists import several_runs
 from dltrain.config.meant import Guess, everywhere, group_with, key_names, meant, nearest_option, option_with
 from dltrain.config.messages import Mistake, command
 from dltrain.config.mode import GROUPS, Config
@@ -17,6 +18,7 @@ from dltrain.config.typed import SWEEPS, check_value, needs_multirun
 from dltrain.config.value import shape_of
 
 _OPENS_RUN = ("run", "resume")
+_COMPARE = ("mode", "runs", "output", "trust")
 
 
 def precheck(argv: list[str]) -> list[str]:
@@ -66,6 +68,7 @@ def _checked(argv: list[str]) -> list[str]:
             is_list = shape_of(key.type)[1]
             result[word.index] = f"{word.key}={free_text(word.value, sweep=line.multirun, elements=is_list)}"
     _check_pairs(line)
+    _check_idle(line, known)
     return result
 
 
@@ -78,7 +81,7 @@ def _typed_options(line: Line) -> dict[str, list[str]]:
     }
 
 
-def _check_option(line: Line, word: forms.Word) -> None:
+def _check_option(line: Line, word: Word) -> None:
     group, value, there = word.key, word.value.strip(), table.options(word.key)
     one_of = f"{group}={'|'.join(there)}"
     if value.startswith(SWEEPS):
@@ -137,7 +140,7 @@ def _in_force(line: Line) -> Chosen:
 # ---- keys
 
 
-def _find(line: Line, word: forms.Word, known: Chosen) -> Key:
+def _find(line: Line, word: Word, known: Chosen) -> Key:
     """The key that a word sets."""
     group = word.key.partition(".")[0]
     modes = list(known["mode"].values())
@@ -154,7 +157,7 @@ def _find(line: Line, word: forms.Word, known: Chosen) -> Key:
     raise _unknown(line, word, known)
 
 
-def find_key(line: Line, word: forms.Word) -> Key | None:
+def find_key(line: Line, word: Word) -> Key | None:
     """The key that a word sets; None for a group, a key of Hydra, and what is none."""
     if word.key in GROUPS:
         return None
@@ -164,7 +167,7 @@ def find_key(line: Line, word: forms.Word) -> Key | None:
         return None
 
 
-def _belongs_to_other_mode(line: Line, word: forms.Word, mode: str) -> None:
+def _belongs_to_other_mode(line: Line, word: Word, mode: str) -> None:
     having = [option for option in table.options("mode") if word.key in _names(alone(table.schema("mode", option)))]
     if having:
         own = _names(alone(table.schema("mode", mode)))
@@ -177,9 +180,9 @@ def _belongs_to_other_mode(line: Line, word: forms.Word, mode: str) -> None:
         )
 
 
-def _belongs_to_other_option(line: Line, word: forms.Word, known: Chosen) -> None:
+def _belongs_to_other_option(line: Line, word: Word, known: Chosen) -> None:
     group = word.key.partition(".")[0]
-    option = option_with(word.key)
+    option = option_with(word.key, unquote(word.value))
     if option:
         lacking = next(name for name, cls in known[group].items() if word.key not in _names(keys_of(cls, f"{group}.")))
         having = dict.fromkeys(name for name, _, key in everywhere(group) if key.name == word.key)
@@ -187,13 +190,19 @@ def _belongs_to_other_option(line: Line, word: forms.Word, known: Chosen) -> Non
             f"{word.text}: {group}={lacking} has no key {word.key.partition('.')[2]}",
             allowed=_keys_in_words(group, known),
             nearest=f"{word.key} belongs to {group}={'|'.join(having)}",
-            fixed=line.with_option(group, option, word),
+            fixed=line.without(word) if _not_for(known, group, option) else line.with_option(group, option, word),
             alone=[f"{group}={option}", word.text],
             topic=group,
         )
 
 
-def _unknown(line: Line, word: forms.Word, known: Chosen) -> Slip:
+def _not_for(known: Chosen, group: str, option: str) -> bool:
+    """Whether it is a task that cannot learn the targets of the data that are chosen."""
+    kinds = {cls.kind for cls in known["data"].values()} if group == "task" else set()  # type: ignore[attr-defined]
+    return bool(kinds) and not any(kind in table.schema(group, option).kinds for kind in kinds)  # type: ignore[attr-defined]
+
+
+def _unknown(line: Line, word: Word, known: Chosen) -> Slip:
     guess = meant(word.key, known, unquote(word.value))
     group, _, rest = word.key.partition(".")
     new = f"{guess.name}={word.value}"
@@ -244,11 +253,24 @@ def _keys_in_words(group: str, known: Chosen) -> str:
 # ---- words together
 
 
+def _check_idle(line: Line, known: Chosen) -> None:
+    """A mode that looks at runs as they are would pass over all other words."""
+    for word in line.words if list(known["mode"]) == ["compare"] else []:
+        if word.key not in _COMPARE and not word.key.startswith(("hydra.", "hydra/")):
+            raise Slip(
+                f"{word.text}: {word.key} has no say in mode=compare, which looks at runs as they are",
+                allowed=", ".join(_COMPARE),
+                fixed=line.without(word),
+            )
+
+
 def _check_pairs(line: Line) -> None:
-    seen: dict[str, forms.Word] = {}
+    seen: dict[str, Word] = {}
     for word in line.words:
         if word.key in seen:
             before = seen[word.key]
+            if word.key == "runs":
+                raise several_runs(line, [before, word])
             raise Slip(
                 f"{before.text} {word.text}: {word.key} is given twice",
                 allowed=f"one value; or a sweep: -m {word.key}={before.value},{word.value}",

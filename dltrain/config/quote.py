@@ -17,6 +17,13 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", r"\'") + "'"
 
 
+def element(text: str) -> str:
+    """The text as an element of a list of free text; in quotes only where it would be read otherwise."""
+    if "," not in text and not text.startswith(("'", '"')) and text == text.strip() and text not in ("null", "..."):
+        return text
+    return f'"{text}"' if not set('"\\$') & set(text) else quote(text)
+
+
 def closing(text: str, start: int) -> int:
     """Index of the quote that closes the one at `start`, -1 if there is none."""
     i = start + 1
@@ -85,7 +92,7 @@ def free_text(value: str, *, sweep: bool = False, elements: bool = False) -> str
     Args:
         value: what was typed behind `=`.
         sweep: under `-m`, where commas part the values of a sweep.
-        elements: the key holds a list: `[a, b]`, each element free text.
+        elements: the key holds a list: `[a, b]`, each element free text; without brackets a list of one.
     """
     if elements:
         lists = split(value) if sweep else [value]
@@ -99,7 +106,7 @@ def free_text(value: str, *, sweep: bool = False, elements: bool = False) -> str
 
 def _list(text: str) -> str:
     if not (text.startswith("[") and text.endswith("]")):
-        return text
+        return text if text == "null" else f"[{_literal(text)}]" if text else "[]"
     inner = text[1:-1]
     if not inner.strip():
         return "[]"

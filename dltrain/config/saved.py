@@ -1,9 +1,9 @@
 """`config.json`: the only config that is ever read back, and never trusted.
 
 Plain JSON of bounded size and depth into the dataclasses of `table.SCHEMAS`, found by the `name` of each group. Every
-key must be there, no other may be, and each value has the exact type of its field. Nothing in the file names code,
-is interpolated, or is merged by Hydra. What belongs to one command line and not to the run (`trust output resume`) is
-neither written nor read: trust never comes from a file.
+group must be there, no key that is not ours may be, and each value has the exact type of its field. Nothing in the
+file names code, is interpolated, or is merged by Hydra. What belongs to one command line and not to the run (`trust
+output resume`) is neither written nor read: trust never comes from a file.
 """
 
 import json
@@ -106,9 +106,11 @@ class _Reader:
             self.refuse("not a config: no keys")
         cls = self.named("mode", tree.get("mode"))
         values = self.entries(tree, cls, "", skip=OF_THE_COMMAND_LINE)
-        for group in GROUPS:
-            if group in values and group != "mode":
-                values[group] = self.group(group, values[group])
+        for f in fields(Config):
+            if f.name in GROUPS and f.name != "mode":
+                if f.name not in values:
+                    self.refuse(f"the group {f.name} is missing")
+                values[f.name] = self.group(f.name, values[f.name])
         return cls(**values)  # type: ignore[no-any-return]
 
     def named(self, group: str, name: Any) -> Any:
@@ -136,11 +138,9 @@ class _Reader:
         for key in tree:
             if key not in wanted:
                 self.refuse(f"the key {_show(prefix + key)} does not belong there")
-        for key in wanted:
-            if key not in tree:
-                self.refuse(f"the key {prefix}{key} is missing")
         hints = get_type_hints(cls)
-        return {key: self.value(tree[key], hints[key], prefix + key) for key in wanted}
+        # A key that is missing is newer than the run: its default means what was done before there was a choice.
+        return {key: self.value(tree[key], hints[key], prefix + key) for key in wanted if key in tree}
 
     def value(self, value: Any, hint: Any, key: str) -> Any:
         """The value as its field's type has it."""

@@ -13,10 +13,30 @@ from dltrain.config import data, groups, mode, model
 from dltrain.config.messages import Mistake
 
 SCHEMAS: dict[str, dict[str, type]] = {
-    "mode": {"train": mode.Train, "eval": mode.Eval, "reproduce": mode.Reproduce},
+    "mode": {
+        "train": mode.Train,
+        "eval": mode.Eval,
+        "predict": mode.Predict,
+        "export": mode.Export,
+        "summary": mode.Summary,
+        "compare": mode.Compare,
+        "data": mode.LookAtData,
+        "reproduce": mode.Reproduce,
+    },
     "model": {"mlp": model.MLP, "lenet5": model.LeNet5},
-    "data": {"digits": data.Digits, "mnist": data.Mnist, "fashion_mnist": data.FashionMnist, "folder": data.Folder},
-    "task": {"classification": groups.Classification},
+    "data": {
+        "digits": data.Digits,
+        "digits_pose": data.DigitsPose,
+        "mnist": data.Mnist,
+        "fashion_mnist": data.FashionMnist,
+        "cifar10": data.Cifar10,
+        "cifar100": data.Cifar100,
+        "folder": data.Folder,
+        "csv": data.Csv,
+        "array": data.Array,
+        "images": data.ImagesOnly,
+    },
+    "task": {"classification": groups.Classification, "regression": groups.Regression},
     "reg": {"reg": groups.Reg},
     "clip": {"none": groups.NoClip, "norm": groups.ClipNorm, "value": groups.ClipValue, "agc": groups.ClipAgc},
     "optim": {"sgd": groups.Sgd, "adam": groups.Adam, "adamw": groups.AdamW},
@@ -32,7 +52,10 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "init": {"scratch": groups.Scratch, "run": groups.FromRun},
 }
 
-TASK_OF_KIND = {"class": "classification"}  # what is learned from a data set's kind of targets, if nobody says more
+TASK_OF_KIND = {
+    "class": "classification",
+    "value": "regression",
+}  # what is learned from a data set's kind of targets, if nobody says more
 
 BUILT_IN: dict[str, dict[str, type]] = {group: dict(names) for group, names in SCHEMAS.items()}
 _extra_folders: list[Path] = []  # configs/ of trusted packages

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from dltrain.config import parse as grammars
 from dltrain.config.choices import Key
-from dltrain.config.forms import Line, Slip, Word
+from dltrain.config.line import Line, Slip, Word
 from dltrain.config.messages import Mistake
 from dltrain.config.quote import is_quoted, split, unquote
 from dltrain.config.value import allowed, fits, parse, shape_of, suggest, undecided, usual

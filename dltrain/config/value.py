@@ -86,7 +86,7 @@ def fits(key: Key, text: str) -> bool:
         return optional
     if is_list:
         if not text.startswith("["):
-            return False
+            return key.free_text and (bool(text) or default_of(key) == [])
         inner = text[1:-1].strip()
         return text.endswith("]") and all(_fits(kind, key, part) for part in (split(inner) if inner else []))
     return _fits(kind, key, text)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from dltrain.config.data import LoaderKind
+from dltrain.config.data import Augment, LoaderKind
 from dltrain.config.messages import Failure
 from dltrain.config.mode import Config
-from dltrain.config.spec import DataSpec
+from dltrain.config.spec import DataSpec, Target
 from dltrain.data.decode import MAX_PIXELS, Channels, Source, UnreadableError, decode
 from dltrain.data.imageset import Images, ImageSet, Say, open_set
-from dltrain.data.sizes import fit, reach
+from dltrain.data.sizes import final_size, fit, reach
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +28,28 @@ def describe(cfg: Config, say: Say) -> DataSpec:
     """What is known of the config's data set: fetched if need be, scanned, split; not decoded. Raises Mistake."""
     global _described
     images = open_set(cfg, say)
-    _described = (_identity(cfg), images)
+    _described = (identity(cfg), images)
     return images.spec
+
+
+def known(cfg: Config) -> DataSpec | None:
+    """Shape and classes of a set that would have to be fetched, as its settings alone tell them; else None.
+
+    The classes have numbers for names, and there are no images.
+    """
+    settings, native = type(cfg.data), type(cfg.data).native
+    if native is None or settings.class_count is None:
+        return None
+    channels, classes = native[0], settings.class_count if cfg.data.classes is None else len(cfg.data.classes)
+    return DataSpec(
+        name=cfg.data.name,
+        shape=(channels, *final_size(cfg.data.size, cfg.model.fixed_size, native[1:])),
+        target=Target.classes,
+        class_names=tuple(map(str, range(classes))),
+        counts={},
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+    )
 
 
 def open_data(cfg: Config, spec: DataSpec, device: torch.device, loader: Kind, workers: int, say: Say) -> Data:
@@ -44,21 +64,29 @@ def open_data(cfg: Config, spec: DataSpec, device: torch.device, loader: Kind, w
 
     global _described
     found, _described = _described, None
-    images = found[1] if found is not None and found[0] == _identity(cfg) else open_set(cfg, say)
+    images = found[1] if found is not None and found[0] == identity(cfg) else open_set(cfg, say)
     if (images.spec.shape, images.spec.counts) != (spec.shape, spec.counts):
         raise Failure(f"the images in {spec.where} have changed since the run began to start: start it again")
-    batch_size, seed, changes = cfg.trainer.batch_size, cfg.seed, cfg.data.augment
+    batch_size, seed, sampling = cfg.trainer.batch_size, cfg.seed, cfg.data.sampling
+    changes = changes_for(cfg)
     if loader == "streaming":
-        return StreamingData(images, device, batch_size, seed, changes, workers)
+        return StreamingData(images, device, batch_size, seed, changes, workers, sampling=sampling)
     try:
         pixels = images.read.everything(say)
     except UnreadableError as error:
         raise Failure(f"an image cannot be read: {error}") from None
-    return ResidentData(images, torch.from_numpy(pixels), device, batch_size, seed, changes)
+    return ResidentData(images, torch.from_numpy(pixels), device, batch_size, seed, changes, sampling)
+
+
+def changes_for(cfg: Config) -> Augment:
+    """The random changes of a run's training images: none where it is to learn a few batches by heart."""
+    return cfg.data.augment if cfg.trainer.overfit_batches is None else Augment()
 
 
 def loader_for(cfg: Config, spec: DataSpec, device_type: str, device_bytes: int) -> tuple[Kind, str]:
     """The loader, and why: as `data.loader` says, or by the share of the device's free memory that the set takes."""
+    if cfg.data.loader == LoaderKind.auto and changes_for(cfg).resized_crop is not None:
+        return "streaming", "data.augment.resized_crop takes parts of the images as they are read"
     if cfg.data.loader != LoaderKind.auto:
         return ("resident" if cfg.data.loader == LoaderKind.resident else "streaming"), "given"
     channels, height, width = spec.shape
@@ -85,9 +113,12 @@ def decode_for(cfg: Config, spec: DataSpec) -> Callable[[Source], Images]:
     return read
 
 
-def _identity(cfg: Config) -> str:
+def identity(cfg: Config) -> str:
+    """All of a config that decides what `describe` finds."""
     fixed = cfg.model.fixed_size if cfg.model is not None else None
-    return repr((type(cfg.data), cfg.data, fixed, cfg.seed))
+    trainer = cfg.trainer
+    short = (trainer.overfit_batches, trainer.dry_run)
+    return repr((type(cfg.data), cfg.data, fixed, cfg.seed, short, trainer.batch_size if any(short) else None))
 
 
 def _bytes(number: int) -> str:

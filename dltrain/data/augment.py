@@ -1,8 +1,9 @@
 """Random changes to training images, batched on the device.
 
 What is drawn for a sample is a function of (seed, epoch, sample number), by Philox, so it does not depend on the
-batch, the loader or the device. Whatever comes from outside an image is 0, which is black, before normalization.
-Only additions, multiplications and gathers touch pixels, so a sample has the same bits alone and in any batch.
+batch, the loader or the device. Colours change first, on the image as it was read; whatever comes from outside an
+image is 0, which is black, before normalization. Only additions, multiplications and gathers touch pixels, so a sample
+has the same bits alone and in any batch.
 """
 
 import math
@@ -12,27 +13,45 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dltrain.config.data import Augment
+from dltrain.data.color import jitter
 from dltrain.engine import random
 
 # Columns of what is drawn: each change has its own, so switching one on does not move the others.
 FLIP, CROP, ANGLE, SHIFT, SCALE, SHEAR, CUT = 0, 1, 3, 4, 6, 7, 8  # CROP, SHIFT and CUT have two
-DRAWS = 10
+BRIGHTNESS, CONTRAST, SATURATION, HUE, ERASE = 10, 11, 12, 13, 14  # ERASE has five
+DRAWS = 19
 # Taylor's coefficients of sin(t)/t and cos(t) in t^2: enough for 1e-12 up to pi/4.
 SINE = [(-1) ** k / math.factorial(2 * k + 1) for k in range(7)]
 COSINE = [(-1) ** k / math.factorial(2 * k) for k in range(7)]
+EXPONENTIAL = [1 / math.factorial(k) for k in range(11)]
+ERASED = (0.02, 0.33)  # least and largest share of the image's area (Zhong et al. 2020, with torchvision's largest)
+LONGEST = math.log(1 / 0.3)  # logarithm of height / width, either way
 
 
 def augment(images: Tensor, ids: Tensor, epoch: int, seed: int, cfg: Augment) -> Tensor:
-    """(B, C, H, W) float32 in 0 to 255: flip, crop, affine, cutout, in this order. Returns `images` if all are off."""
+    """(B, C, H, W) uint8, or float32 in 0 to 255, to such float32: colour, flip, crop, affine, cutout, erasing.
+
+    In this order. The part that a random resized crop takes was cut out before, when the image was read.
+    """
+    color_on = max(cfg.brightness, cfg.contrast, cfg.saturation, cfg.hue) > 0
     affine_on = max(cfg.rotate, cfg.translate, cfg.scale, cfg.shear) > 0
-    if not (affine_on or cfg.flip > 0 or cfg.crop > 0 or cfg.cutout > 0):
-        return images
+    if not (color_on or affine_on or max(cfg.flip, cfg.crop, cfg.cutout, cfg.erase) > 0):
+        return images.to(torch.float32)
     u = random.uniform(random.key(seed, "augment", epoch), ids, DRAWS)  # (B, DRAWS) in [0, 1)
+    s = 2 * u - 1  # in [-1, 1)
+    if color_on:
+        images = jitter(
+            images,
+            brightness=1 + s[:, BRIGHTNESS] * cfg.brightness if cfg.brightness > 0 else None,
+            contrast=1 + s[:, CONTRAST] * cfg.contrast if cfg.contrast > 0 else None,
+            saturation=1 + s[:, SATURATION] * cfg.saturation if cfg.saturation > 0 else None,
+            hue=s[:, HUE] * cfg.hue if cfg.hue > 0 else None,
+        )
     if cfg.flip > 0 or cfg.crop > 0:
         moves = (u[:, CROP : CROP + 2] * (2 * cfg.crop + 1)).to(torch.int64) - cfg.crop
         images = flip_and_crop(images, u[:, FLIP] < cfg.flip, moves[:, 0], moves[:, 1], cfg.crop)
+    images = images.to(torch.float32)
     if affine_on:
-        s = 2 * u - 1  # in [-1, 1)
         height, width = images.shape[-2:]
         images = affine(
             images,
@@ -44,6 +63,8 @@ def augment(images: Tensor, ids: Tensor, epoch: int, seed: int, cfg: Augment) ->
         )
     if cfg.cutout > 0:
         images = cutout(images, u[:, CUT], u[:, CUT + 1], cfg.cutout)
+    if cfg.erase > 0:
+        images = erase(images, u[:, ERASE : ERASE + 5], cfg.erase)
     return images
 
 
@@ -94,11 +115,36 @@ def cutout(images: Tensor, u_row: Tensor, u_column: Tensor, side: int) -> Tensor
     height, width = images.shape[-2:]
     top = (u_row * height).to(torch.int64) - side // 2
     left = (u_column * width).to(torch.int64) - side // 2
+    return blacken(images, top, left, torch.full_like(top, side), torch.full_like(top, side))
+
+
+def erase(images: Tensor, u: Tensor, probability: float) -> Tensor:
+    """Set a rectangle to 0, with this probability (Zhong et al. 2020). `u`: (B, 5) in [0, 1).
+
+    Its area is even in `ERASED`, its height / width even in the logarithm from 0.3 to 1/0.3, its place any within the
+    image. The paper draws again until a rectangle fits; here a shape that does not fit becomes the nearest that does,
+    so the area stays even.
+    """
+    height, width = images.shape[-2:]
+    coin, u_area, u_shape, u_row, u_column = u.unbind(1)
+    area = (u_area.to(torch.float64) * (ERASED[1] - ERASED[0]) + ERASED[0]) * (height * width)
+    shape = exponential((2 * u_shape.to(torch.float64) - 1) * LONGEST)
+    shape = torch.minimum(torch.maximum(shape, area / width**2), height**2 / area)
+    down = (area * shape).sqrt().round().clamp(1, height)
+    across = (area / shape).sqrt().round().clamp(1, width)
+    top = (u_row * (height + 1 - down)).to(torch.int64)
+    left = (u_column * (width + 1 - across)).to(torch.int64)
+    return blacken(images, top, left, down * (coin < probability), across)
+
+
+def blacken(images: Tensor, top: Tensor, left: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Set the part of a rectangle that lies within the image to 0. In pixels, (B,) each."""
+    height, width = images.shape[-2:]
     rows = torch.arange(height, device=images.device) - top[:, None]  # (B, H)
     columns = torch.arange(width, device=images.device) - left[:, None]  # (B, W)
-    tall = ((rows >= 0) & (rows < side)).to(images.dtype)
-    wide = ((columns >= 0) & (columns < side)).to(images.dtype)
-    return images * (1 - tall[:, None, :, None] * wide[:, None, None, :])
+    kept_rows = ((rows < 0) | (rows >= down[:, None])).to(images.dtype)
+    kept_columns = ((columns < 0) | (columns >= across[:, None])).to(images.dtype)
+    return images * torch.maximum(kept_rows[:, None, :, None], kept_columns[:, None, None, :])
 
 
 def sin_cos(angle: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,3 +163,14 @@ def sin_cos(angle: Tensor) -> tuple[Tensor, Tensor]:
     for _ in range(2):
         sin, cos = 2 * sin * cos, 1 - 2 * sin * sin
     return sin.to(torch.float32), cos.to(torch.float32)
+
+
+def exponential(t: Tensor) -> Tensor:
+    """e^t of float64 values from -2 to 2, the same bits on every device: Taylor's series of t/8, squared thrice."""
+    t = t / 8
+    out = torch.full_like(t, EXPONENTIAL[-1])
+    for c in EXPONENTIAL[-2::-1]:
+        out.mul_(t).add_(c)
+    for _ in range(3):
+        out = out * out
+    return out

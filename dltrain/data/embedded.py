@@ -10,7 +10,7 @@ from PIL import Image
 from dltrain.config.data import Digits
 from dltrain.config.messages import Failure
 from dltrain.config.spec import DataSpec, Target
-from dltrain.data.imageset import Images, ImageSet, Say, with_statistics
+from dltrain.data.imageset import Images, ImageSet, Numbers, Say, with_statistics
 from dltrain.data.sizes import ArrayReader, Size, describe_change, final_size
 
 SHEET = Path(__file__).parent / "digits" / "digits.png"
@@ -33,15 +33,20 @@ def read_sheet() -> Images:
     return np.ascontiguousarray(cells).reshape(ROWS * COLUMNS, 1, SIDE, SIDE)
 
 
-def open_digits(settings: Digits, fixed: Size | None, seed: int, say: Say) -> ImageSet:
-    """The embedded digits; sample numbers are positions in the sheet, row by row."""
-    images = read_sheet()
-    size = final_size(settings.size, fixed, (SIDE, SIDE))
-    by_class = np.arange(len(images)).reshape(CLASSES, -1)
+def digits_splits() -> dict[str, Numbers]:
+    """The sample numbers of each split: positions in the sheet, row by row."""
+    by_class = np.arange(ROWS * COLUMNS).reshape(CLASSES, -1)
     ends = np.cumsum(list(PARTS.values()))
-    splits = {
+    return {
         name: by_class[:, end - count : end].reshape(-1) for (name, count), end in zip(PARTS.items(), ends, strict=True)
     }
+
+
+def open_digits(settings: Digits, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+    """The embedded digits; sample numbers are positions in the sheet."""
+    images = read_sheet()
+    size = final_size(settings.size, fixed, (SIDE, SIDE))
+    splits = digits_splits()
     spec = DataSpec(
         name=settings.name,
         shape=(1, *size),

@@ -5,7 +5,11 @@ import http.client
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
+
+from dltrain.atomic import temporary_name, write_new
 
 TIMEOUT = 30  # seconds without a byte
 BLOCK = 1 << 16
@@ -31,17 +35,56 @@ def cache_folder() -> Path:
 
 def fetch(url: str, most: int, md5: str) -> bytes:
     """The bytes behind a URL. Raises FetchError: no network, more than `most` bytes, another checksum."""
-    digest = hashlib.md5(usedforsecurity=False)
-    received = bytearray()
+    received = b"".join(_blocks(url, most))
+    if hashlib.md5(received, usedforsecurity=False).hexdigest() != md5:
+        raise FetchError(f"{url} sent {len(received):,} bytes with another checksum than the known one")
+    return received
+
+
+def fetch_file(url: str, path: Path, size: int, digests: Mapping[str, str], progress: Callable[[int], None]) -> None:
+    """Put the file behind a URL at `path`, in one rename, once it is known to be right; its folder must be there.
+
+    Args:
+        url: where it is served.
+        path: where it belongs.
+        size: its bytes; more are not read.
+        digests: its checksums by the names that hashlib has for them.
+        progress: told how many bytes have come, after each block.
+
+    Raises:
+        FetchError: no network, another size, another checksum. Nothing is left of what has come.
+        OSError: the file cannot be written.
+    """
+    known = {name: hashlib.new(name, usedforsecurity=False) for name in digests}
+    temporary = temporary_name(path, ".part")
+    received = 0
+
+    def fill(file: BinaryIO) -> None:
+        nonlocal received
+        for block in _blocks(url, size):
+            file.write(block)
+            for digest in known.values():
+                digest.update(block)
+            progress(received := received + len(block))
+
+    try:
+        write_new(temporary, fill)
+        if any(known[name].hexdigest() != digest for name, digest in digests.items()):
+            raise FetchError(f"{url} sent {received:,} bytes with another checksum than the known one")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _blocks(url: str, most: int) -> Iterator[bytes]:
+    """What a URL sends, block by block. Raises FetchError: no network, more than `most` bytes."""
+    received = 0
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             while block := answer.read(BLOCK):
-                received += block
-                digest.update(block)
-                if len(received) > most:
+                received += len(block)
+                if received > most:
                     raise FetchError(f"{url} sent more than {most:,} bytes")
+                yield block
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise FetchError(f"{url}: {getattr(error, 'reason', None) or error}") from None
-    if digest.hexdigest() != md5:
-        raise FetchError(f"{url} sent {len(received):,} bytes with another checksum than the known one")
-    return bytes(received)

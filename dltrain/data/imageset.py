@@ -1,9 +1,12 @@
 """A data set that has been found, split and given a size, but not yet read. Needs no torch."""
 
+import hashlib
 import importlib
-from collections.abc import Callable, Iterable
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +18,19 @@ from dltrain.config.spec import DataSpec
 Say = Callable[[str], None]
 Images = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
+Size = tuple[int, int]  # height, width
+Box = tuple[int, int, int, int]  # left, top, right, bottom, as Pillow has it
+Part = Callable[[Size], Box]  # which part of an image of this size is taken
 
 
 class Reader(Protocol):
     """Reads one image by its sample number. Can be pickled, so that worker processes can have it."""
 
-    def __call__(self, number: int) -> Images:
-        """(C, H, W) at the size of the spec. Raises UnreadableError, naming the file."""
+    def __call__(self, number: int, part: Part | None = None) -> Images:
+        """(C, H, W) at the size of the spec: the image as evaluation sees it, or a part of the original, resized.
+
+        Raises UnreadableError, naming the file.
+        """
         ...
 
     def everything(self, say: Say) -> Images:
@@ -29,18 +38,36 @@ class Reader(Protocol):
         ...
 
 
+class LeftOut(NamedTuple):
+    """Something beside the images that are used."""
+
+    file: str  # relative to the root, as it is on disk
+    kind: Literal["unreadable", "link", "other"]
+    reason: str  # safe to print; "" where the kind says it all
+
+
 @dataclass(frozen=True)
 class ImageSet:
-    """`targets[number]` and `read(number)` belong together; `splits` holds the sample numbers of each split."""
+    """`targets[number]` and `read(number)` belong together; `splits` holds the sample numbers of each split.
+
+    `targets` are (N,) class numbers, or (N, K) float32 values, or (N, 0) where there are none. Samples of one number
+    in `groups` are never parted by a split. `names` tell a sample from all others, whichever they are: its file,
+    relative to the root; None where that is its number. `sizes` (N, 2) are height and width before `data.size`; None
+    where all are alike.
+    """
 
     spec: DataSpec
-    targets: Numbers
+    targets: Numbers | NDArray[np.float32]
     splits: dict[str, Numbers]
     read: Reader
+    groups: Numbers | None = None
+    names: Sequence[str] | None = None
+    sizes: Numbers | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of each channel, of images in 0 to 1."""
+    """Mean and standard deviation: of each channel, of images in 0 to 1; or of each real output."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -60,9 +87,41 @@ class Statistics(NamedTuple):
         return Statistics(tuple(round(float(m), 4) for m in mean), tuple(round(max(float(s), 1 / 255), 4) for s in std))
 
 
+def value_statistics(values: NDArray[np.int64] | NDArray[np.float32]) -> Statistics:
+    """Of each of the K outputs over (N, K) training values, by exact sums; one that never varies has a deviation of 1.
+
+    Rounded sums would follow the machine, and give a constant a deviation of 1e-17, by which it would be divided.
+    """
+    mean, std = [], []
+    for column in values.astype(np.float64).T.tolist():
+        centre = math.fsum(column) / len(column)
+        variance = math.fsum((value - centre) ** 2 for value in column) / len(column)
+        mean.append(centre)
+        std.append(math.sqrt(variance) if min(column) < max(column) else 1.0)
+    return Statistics(tuple(mean), tuple(std))
+
+
 def open_set(cfg: Config, say: Say) -> ImageSet:
-    """Find, check and split the config's data set: fetches, scans, reads headers. Raises Mistake."""
-    return _opener(cfg.data)(cfg.data, cfg.model.fixed_size if cfg.model is not None else None, cfg.seed, say)
+    """Find, check and split the config's data set, then choose from it: fetches, scans, reads headers.
+
+    Raises Mistake.
+    """
+    from dltrain.data.select import select  # it builds on this file
+
+    fixed = cfg.model.fixed_size if cfg.model is not None else None
+    images = select(_opener(cfg.data)(cfg.data, fixed, cfg.seed, say), cfg)
+    return replace(images, spec=replace(images.spec, listing=listing(images)))
+
+
+def listing(images: ImageSet) -> dict[str, str]:
+    """SHA-256 of the names and targets of each split, in order: the same wherever the root lies."""
+    found = {}
+    for split, numbers in images.splits.items():
+        names = numbers.tolist() if images.names is None else [images.names[number] for number in numbers.tolist()]
+        digest = hashlib.sha256(json.dumps(names).encode())
+        digest.update(np.ascontiguousarray(images.targets[numbers]).tobytes())
+        found[split] = digest.hexdigest()
+    return found
 
 
 def _opener(settings: Any) -> Callable[[Any, tuple[int, int] | None, int, Say], ImageSet]:

@@ -1,15 +1,16 @@
 """How a user's folder of images is laid out: classes, or train, val and test of classes. Needs no torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dltrain.config.messages import Mistake
+from dltrain.data.imageset import LeftOut
 from dltrain.data.scan import Stat, find_images, holds_images, subfolders
-from dltrain.text import safe_text
+from dltrain.text import safe_text, some
 
 SPLITS = ("train", "val", "test")
 OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
-SHOWN = 5  # names in a message at most
 
 
 @dataclass
@@ -18,12 +19,7 @@ class Layout:
 
     files: dict[str, dict[str, dict[str, Stat]]]
     notes: tuple[str, ...]
-
-
-def some(names: list[str]) -> str:
-    """A few names, safe to print, and how many more there are."""
-    shown = ", ".join(safe_text(name) for name in names[:SHOWN])
-    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN:,} more"
+    left_out: tuple[LeftOut, ...]
 
 
 def find_layout(root: Path) -> Layout:
@@ -49,7 +45,8 @@ def find_layout(root: Path) -> Layout:
                 hint = "add a folder train beside it" if name == meant else f"rename it to {meant}"
                 raise _mistake(root, f"{shown}/{safe_text(name)} looks like a split, but there is no train", hint)
         of_splits = []
-    links, others = 0, []
+    links: list[str] = []
+    others: list[str] = []
     files: dict[str, dict[str, dict[str, Stat]]] = {}
     for split in of_splits or [""]:
         classes = subfolders(root / split)
@@ -61,14 +58,26 @@ def find_layout(root: Path) -> Layout:
             files[split or "train"][name] = found.files
             links += found.links
             others += found.others
-    if links:
-        notes.append(f"{links:,} {'link' if links == 1 else 'links'} left out: only files themselves are read")
-    if others:
-        notes.append(
-            f"{len(others):,} {'file' if len(others) == 1 else 'files'} left out, by name no images: {some(others)}"
-        )
     _check_classes(root, files)
-    return Layout(files, tuple(notes))
+    return Layout(files, (*notes, *beside_notes(links, others)), beside(links, others))
+
+
+def beside(links: Sequence[str], others: Sequence[str]) -> tuple[LeftOut, ...]:
+    """What lies beside the images."""
+    return (*(LeftOut(path, "link", "") for path in links), *(LeftOut(path, "other", "") for path in others))
+
+
+def beside_notes(links: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    """What lies beside the images, as lines for the screen."""
+    notes = []
+    if links:
+        notes.append(
+            f"{len(links):,} {'link' if len(links) == 1 else 'links'} left out: only files themselves are read"
+        )
+    if others:
+        what = "file" if len(others) == 1 else "files"
+        notes.append(f"{len(others):,} {what} left out, by name no images: {some(others)}")
+    return tuple(notes)
 
 
 def _is_class(folder: Path) -> bool:

@@ -19,10 +19,9 @@ class Preprocess:
 
     def __call__(self, images: Tensor, ids: Tensor, epoch: int | None) -> Tensor:
         """(B, C, H, W) uint8 to float32 normalized; changed at random by (seed, epoch, id) if there is an epoch."""
-        pixels = images.to(torch.float32)
-        if epoch is not None:
-            pixels = augment(pixels, ids, epoch, self._seed, self._changes)
-        return self._normalize_(pixels)
+        if epoch is None:
+            return self.normalize(images)
+        return self._normalize_(augment(images, ids, epoch, self._seed, self._changes))
 
     def normalize(self, images: Tensor) -> Tensor:
         """(B, C, H, W) uint8 to float32 (x/255 - mean) / std."""

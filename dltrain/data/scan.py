@@ -1,4 +1,4 @@
-"""Looking through a folder of images: which files there are, and what their headers say. Needs no torch.
+"""Looking through a folder of images: which files there are, and whether each can be read. Needs no torch.
 
 What was found is kept in the user's cache by path, size and time of change, so a second look reads no image.
 """
@@ -8,86 +8,161 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+import PIL
 
 from dltrain.atomic import write_bytes
-from dltrain.config.messages import Failure
-from dltrain.data.decode import SUFFIXES, Header, UnreadableError, decode, read_header
+from dltrain.config.data import Files, Unreadable
+from dltrain.config.messages import Failure, Mistake
+from dltrain.data.decode import SUFFIXES, Header, UnreadableError, check_pixels, examine
 from dltrain.data.fetch import cache_folder
 from dltrain.data.imageset import Say
-from dltrain.text import safe_text
+from dltrain.text import SHOWN, safe_text
 
-VERSION = 1
+VERSION = [2, PIL.__version__]  # another Pillow may read what this one does not
 LARGEST_CACHE = 1 << 28  # bytes
 EVERY = 2.0  # seconds between two lines of progress
-
+THREADS, PORTION = 8, 32  # that decode, and images that one takes at a time
 
 Stat = tuple[int, int]  # bytes, and nanoseconds of the last change
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Found(NamedTuple):
-    """Image files, as paths relative to the root with `/`, and how many others were left out."""
+    """Image files, and what was left out, as paths relative to the root with `/`."""
 
     files: dict[str, Stat]
-    links: int
+    links: list[str]
     others: list[str]
+
+
+class Looked(NamedTuple):
+    """Headers of the images that can be read, and why the others cannot, by file in the order asked for."""
+
+    headers: dict[str, Header]
+    unreadable: dict[str, str]
 
 
 class Progress:
     """Says how far something has come, every two seconds."""
 
-    def __init__(self, say: Say, what: str, total: int) -> None:
+    def __init__(self, say: Say, what: str, total: int, unit: str = "images") -> None:
         self._say = say
         self._what = what
         self._total = total
-        self._told = time.monotonic()
+        self._unit = unit
+        self._began = self._told = time.monotonic()
 
     def __call__(self, done: int) -> None:
         """Call after each item."""
-        if time.monotonic() - self._told > EVERY:
-            self._told = time.monotonic()
-            self._say(f"{self._what}: {done:,} of {self._total:,} images")
+        now = time.monotonic()
+        if now - self._told > EVERY:
+            self._told = now
+            left = round((now - self._began) / max(1, done) * (self._total - done))
+            ahead = f", {left // 60}:{left % 60:02d} left" if done < self._total else ""
+            self._say(f"{self._what}: {done:,} of {self._total:,} {self._unit}{ahead}")
+
+
+def by_threads(function: Callable[[T], R], items: Sequence[T], progress: Progress) -> Iterator[R]:
+    """What `function` gives for each item, in their order, from a few threads that take portions of them."""
+
+    def portion(start: int) -> list[R]:
+        return [function(item) for item in items[start : start + PORTION]]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            done = 0
+            for found in pool.map(portion, range(0, len(items), PORTION)):
+                yield from found
+                progress(done := done + len(found))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 class Scan:
-    """Headers of the images below a root, and what else is worth keeping between two runs."""
+    """What is known of the images below a root, and what else is worth keeping between two runs."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, kind: str = "folder") -> None:
         self.root = root
         name = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=16).hexdigest()
-        self._path = cache_folder() / "scans" / f"{name}.json"
+        self._path = cache_folder() / "scans" / f"{name}-{kind}.json"
         stored = _load(self._path)
         self._files: dict[str, Any] = stored.get("files", {})
         self.notes: dict[str, Any] = stored.get("notes", {})
         self._changed = False
 
-    def headers(self, files: dict[str, Stat], max_pixels: int, say: Say) -> tuple[list[Header], list[str]]:
-        """The header of each file, and what is wrong with those that cannot be used; the lists match if none is."""
-        headers, wrong = [], []
-        seen: dict[str, Any] = {}
-        progress = Progress(say, f"scanning {safe_text(str(self.root))}", len(files))
-        for number, (file, stat) in enumerate(files.items()):
-            try:
-                entry = _entry(self._files.get(file), stat)
-                if entry is None:
-                    entry = [*stat, *examine(self.root / file, max_pixels)]
-                    self._changed = True
+    def look(self, files: dict[str, Stat], settings: Files, say: Say) -> Looked:
+        """Decode each file that is new. Raises Mistake if none, or with `data.unreadable=stop` one, cannot be read."""
+        entries = {file: self._files[file] for file, stat in files.items() if _is_of(self._files.get(file), stat)}
+        new = [file for file in files if file not in entries]
+        failed: dict[str, str] = {}
+        try:
+            for file, found in self._examine(new, settings.max_pixels, say):
+                if isinstance(found, Header):
+                    entries[file] = [*files[file], *found]
+                elif found.lasting:
+                    entries[file] = [*files[file], found.reason]
+                else:
+                    failed[file] = found.reason
+                self._changed = True
+        except BaseException:
+            self._files |= entries  # what has been seen need not be seen again
+            self.save()
+            raise
+        self._files = entries
+        looked = Looked({}, {})
+        for file in files:
+            entry = entries.get(file)
+            if entry is None:
+                looked.unreadable[file] = failed[file]
+            elif len(entry) == 3:
+                looked.unreadable[file] = entry[2]
+            else:
                 header = Header(*entry[2:])
-                if header.height * header.width > max_pixels:
-                    read_header(self.root / file, max_pixels)  # says what is wrong
-                seen[file] = entry
-                headers.append(header)
-            except OSError as error:
-                wrong.append(f"{safe_text(file)} cannot be read: {error.strerror}")
+                try:
+                    check_pixels(file, (header.width, header.height), settings.max_pixels)
+                    looked.headers[file] = header
+                except UnreadableError as error:
+                    looked.unreadable[file] = error.reason
+        if looked.unreadable and (settings.unreadable == Unreadable.stop or not looked.headers):
+            self.save()
+            raise self._refusal(looked, settings)
+        return looked
+
+    def _examine(
+        self, files: Sequence[str], max_pixels: int, say: Say
+    ) -> Iterator[tuple[str, Header | UnreadableError]]:
+        """The header of each file, or what is wrong with it."""
+
+        def one(file: str) -> Header | UnreadableError:
+            try:
+                return examine(self.root / file, max_pixels)
             except UnreadableError as error:
-                wrong.append(str(error))
-            progress(number + 1)
-        self._files = {**self._files, **seen} if wrong else seen
-        return headers, wrong
+                return error
+
+        progress = Progress(say, f"scanning {safe_text(str(self.root))}", len(files))
+        yield from zip(files, by_threads(one, files, progress), strict=True)
+
+    def _refusal(self, looked: Looked, settings: Files) -> Mistake:
+        wrong = [f"{safe_text(file)} {reason}" for file, reason in looked.unreadable.items()]
+        count = len(wrong) + len(looked.headers)
+        return Mistake(
+            f"{len(wrong):,} of {count:,} files in {safe_text(str(self.root))} cannot be used:"
+            + "".join(f"\n  {text}" for text in wrong[:SHOWN])
+            + (f"\n  and {len(wrong) - SHOWN:,} more" if len(wrong) > SHOWN else ""),
+            allowed="images that can be read whole, within data.max_pixels; replace or remove these files"
+            + (", or leave them out" if looked.headers else ""),
+            type_this="data.unreadable=skip" if looked.headers else "",
+        )
 
     def keep(self, name: str, value: Any) -> None:
-        """Store something beside the headers, in place of what was kept before."""
+        """Store something beside what is known of the images, in place of what was kept before."""
         self.notes = {name: value}
         self._changed = True
 
@@ -100,7 +175,7 @@ class Scan:
                 write_bytes(self._path, text.encode())
             self._changed = False
 
-    def identity(self, files: list[str]) -> bytes:
+    def identity(self, files: Sequence[str]) -> bytes:
         """A digest of the paths, sizes and times of these files."""
         digest = hashlib.blake2b(digest_size=16)
         for file in files:
@@ -120,75 +195,61 @@ def _load(path: Path) -> dict[str, Any]:
     return stored if all(isinstance(stored.get(part), dict) for part in ("files", "notes")) else {}
 
 
-def _entry(stored: Any, stat: Stat) -> list[Any] | None:
-    """What the cache holds of a file, if it is of this very file: [bytes, time, height, width, grey]."""
-    if not isinstance(stored, list) or len(stored) != 5 or stored[:2] != [*stat]:
-        return None
+def _is_of(stored: Any, stat: Stat) -> bool:
+    """Whether the cache holds this very file: [bytes, time, height, width, grey], or [bytes, time, what is wrong]."""
+    if not isinstance(stored, list) or stored[:2] != [*stat]:
+        return False
+    if len(stored) == 3:
+        return isinstance(stored[2], str) and stored[2] == safe_text(stored[2], 1000)
+    if len(stored) != 5:
+        return False
     height, width, grey = stored[2:]
-    right = type(height) is int and type(width) is int and type(grey) is bool and height > 0 and width > 0
-    return stored if right else None
-
-
-def examine(path: Path, max_pixels: int) -> Header:
-    """An image's header; an image that does not end as its format does is decoded. Raises UnreadableError."""
-    header = read_header(path, max_pixels)
-    if not _ends_well(path):
-        decode(path, 3, max_pixels)
-    return header
-
-
-def _ends_well(path: Path) -> bool:
-    """Whether a JPEG or PNG file has its end marker. Others have none worth looking for."""
-    with path.open("rb") as file:
-        start = file.read(8)
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 32))
-        end = file.read()
-    if start.startswith(b"\xff\xd8"):
-        return end.rstrip(b"\0\r\n ").endswith(b"\xff\xd9")
-    return start == b"\x89PNG\r\n\x1a\n" and end.endswith(b"IEND\xae\x42\x60\x82")
+    return type(height) is int and type(width) is int and type(grey) is bool and height > 0 and width > 0
 
 
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted; hidden ones, links and what tools leave behind are left out."""
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if not _hidden(e.name) and e.is_dir(follow_symlinks=False))
+        return sorted(e.name for e in entries if not hidden(e.name) and e.is_dir(follow_symlinks=False))
 
 
 def holds_images(folder: Path) -> bool:
     """Whether images lie in the folder itself, not only below it."""
     with os.scandir(folder) as entries:
-        return any(_is_image(entry) for entry in entries if not _hidden(entry.name))
+        return any(is_image(entry) for entry in entries if not hidden(entry.name))
 
 
 def find_images(root: Path, below: str) -> Found:
     """Image files below `root/below`, however deep, in no order. Links, devices and hidden files are left out."""
     files: dict[str, Stat] = {}
     others: list[str] = []
-    links = 0
+    links: list[str] = []
     waiting = [below]
     while waiting:
         folder = waiting.pop()
         with os.scandir(root / folder) as entries:
             for entry in entries:
                 path = f"{folder}/{entry.name}" if folder else entry.name
-                if _hidden(entry.name):
+                if hidden(entry.name):
                     continue
                 if entry.is_symlink():
-                    links += 1
+                    links.append(path)
                 elif entry.is_dir(follow_symlinks=False):
                     waiting.append(path)
-                elif _is_image(entry):
+                elif is_image(entry):
                     stat = entry.stat(follow_symlinks=False)
                     files[path] = (stat.st_size, stat.st_mtime_ns)
                 else:
                     others.append(path)
-    return Found(files, links, sorted(others))
+    return Found(files, sorted(links), sorted(others))
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
+def is_image(entry: os.DirEntry[str]) -> bool:
+    """Whether a regular file is an image, by its name."""
     suffix = entry.name[entry.name.rfind(".") :].lower()
     return suffix in SUFFIXES and entry.is_file(follow_symlinks=False)
 
 
-def _hidden(name: str) -> bool:
+def hidden(name: str) -> bool:
+    """Whether a name is hidden, or what tools leave behind."""
     return name.startswith((".", "__", "@")) or name.lower() in ("thumbs.db", "desktop.ini")

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from dltrain.config.messages import Mistake
-from dltrain.data.imageset import Images, Say
+from dltrain.data.imageset import Box, Images, Part, Say
+from dltrain.data.imageset import Size as Size
 
-Size = tuple[int, int]  # height, width
 LARGEST = 8192
 
 
@@ -62,7 +62,18 @@ def fit(image: Image.Image, size: Size) -> Images:
         across, down = width * factor, height * factor
         left, top = (image.width - across) / 2, (image.height - down) / 2
         box = (left, top, min(left + across, image.width), min(top + down, image.height))
-        image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+        return take(image, box, size)
+    return to_array(image)
+
+
+def take(image: Image.Image, box: Box | tuple[float, float, float, float], size: Size) -> Images:
+    """(C, H, W): the part of an image within a box (left, top, right, bottom), resized with antialias."""
+    height, width = size
+    return to_array(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
+
+
+def to_array(image: Image.Image) -> Images:
+    """(C, H, W) of a Pillow image of mode L or RGB."""
     pixels = np.asarray(image)
     return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
 
@@ -86,8 +97,11 @@ class ArrayReader:
         self.images = images
         self.size = size
 
-    def __call__(self, number: int) -> Images:
-        return reach(self.images[number], self.size)
+    def __call__(self, number: int, part: Part | None = None) -> Images:
+        pixels = self.images[number]
+        if part is None:
+            return reach(pixels, self.size)
+        return take(to_image(pixels), part((pixels.shape[-2], pixels.shape[-1])), self.size)
 
     def everything(self, say: Say) -> Images:
         """All images at once, (N, C, H, W)."""

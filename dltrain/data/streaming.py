@@ -12,20 +12,29 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dltrain.config.data import Augment
+from dltrain.config.data import Augment, Sampling
 from dltrain.config.messages import Failure
+from dltrain.data.crop import RandomCrop
 from dltrain.data.decode import UnreadableError
-from dltrain.data.imageset import ImageSet, Reader
+from dltrain.data.imageset import ImageSet, Part, Reader
 from dltrain.data.loaders import Data
 
 Block = tuple[Tensor, Tensor, str]  # uint8 (B, C, H, W), ids (B,), and what went wrong
+
+
+class Portion(NamedTuple):
+    """What a worker is asked for."""
+
+    numbers: list[int]  # of samples
+    ids: list[int]  # by which what is random about each is drawn
+    epoch: int | None  # of training, where parts of images are drawn; None: as evaluation sees them
 
 
 class StreamingData(Data):
@@ -40,9 +49,12 @@ class StreamingData(Data):
         changes: Augment,
         workers: int,
         prefetch: int = 2,
+        sampling: Sampling = Sampling.shuffled,
     ) -> None:
-        super().__init__(images, device, batch_size, seed, changes)
-        self._files = _Files(images.read)
+        super().__init__(images, device, batch_size, seed, changes, sampling)
+        smallest = changes.resized_crop
+        crop = None if smallest is None else RandomCrop(images.spec.shape[1:], smallest, seed)
+        self._files = _Files(images.read, crop)
         self._workers = workers
         self._prefetch = prefetch
         self._open: list[_Stream] = []
@@ -58,7 +70,7 @@ class StreamingData(Data):
             self._end(stream)
 
     def _in_order(self, numbers: Tensor, chunk: int) -> Iterator[tuple[Tensor, Tensor]]:
-        stream = self._stream([part.tolist() for part in torch.split(numbers, chunk)])
+        stream = self._stream([Portion(part.tolist(), part.tolist(), None) for part in torch.split(numbers, chunk)])
         try:
             yield from stream
         finally:
@@ -81,34 +93,42 @@ class StreamingData(Data):
 
 
 class _Batches:
-    """Sample numbers of every batch from a step on, without end."""
+    """Every batch from a step on, without end."""
 
     def __init__(self, data: Data, step: int) -> None:
         self.data = data
         self.step = step
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[Portion]:
         size = self.data.batch_size
         epoch, within = divmod(self.step, self.data.steps_per_epoch)
         while True:
             order = self.data.order(epoch)
             for index in range(within, self.data.steps_per_epoch):
-                yield order[index * size : (index + 1) * size].tolist()
+                ids = order[index * size : (index + 1) * size]
+                yield Portion(self.data.samples(ids).tolist(), ids.tolist(), epoch)
             epoch, within = epoch + 1, 0
 
 
 class _Files(Dataset[Block]):
-    """What a worker holds: the reader only. An error travels as text, since exceptions lose their form on the way."""
+    """What a worker holds. An error travels as text, since exceptions lose their form on the way."""
 
-    def __init__(self, read: Reader) -> None:
+    def __init__(self, read: Reader, crop: RandomCrop | None) -> None:
         self.read = read
+        self.crop = crop
 
-    def __getitems__(self, numbers: list[int]) -> Block:
+    def __getitems__(self, portion: Portion) -> Block:
         try:
-            pixels = torch.from_numpy(np.stack([self.read(number) for number in numbers]))
+            pixels = [
+                self.read(number, self._part(portion.epoch, id_))
+                for number, id_ in zip(portion.numbers, portion.ids, strict=True)
+            ]
         except UnreadableError as error:
             return torch.empty(0), torch.empty(0), str(error)
-        return pixels, torch.tensor(numbers), ""
+        return torch.from_numpy(np.stack(pixels)), torch.tensor(portion.ids), ""
+
+    def _part(self, epoch: int | None, id_: int) -> Part | None:
+        return None if epoch is None or self.crop is None else self.crop.part(epoch, id_)
 
 
 class _Stream:

@@ -15,14 +15,15 @@ from dltrain.config.messages import Failure
 from dltrain.config.mode import Config
 from dltrain.data.loaders import Data
 from dltrain.engine.precision import autocast
+from dltrain.engine.profile import BATCH, STEP, Profile, measured
 from dltrain.engine.random import Position, key, seed_generators
 from dltrain.engine.schedules import factor
-from dltrain.engine.state import State, Sums
+from dltrain.engine.state import State, Sums, stacked
 from dltrain.engine.step import Turn, apply_update
 from dltrain.environment import Environment
 from dltrain.report import Report
 from dltrain.run import Run
-from dltrain.tasks import Batch
+from dltrain.tasks import Batch, Evaluation, Picture
 
 MOST_OVERFLOWS = 200  # halved so often, no first scale is too large any more: something else is wrong
 
@@ -36,7 +37,7 @@ class Horizon:
 
     @staticmethod
     def of(cfg: Config, steps_per_epoch: int) -> "Horizon":
-        steps = cfg.trainer.steps
+        steps = 1 if cfg.trainer.dry_run else cfg.trainer.steps
         return Horizon(steps_per_epoch, cfg.trainer.epochs * steps_per_epoch if steps is None else steps)
 
     @property
@@ -47,50 +48,47 @@ class Horizon:
         """Epochs that have ended before this step; the run's end also ends its last epoch."""
         return self.epochs if step == self.total else step // self.steps_per_epoch
 
+    def points_every(self, every: int) -> int:
+        """Steps from one point of the training curves to the next: `log.every`, but one an epoch at least."""
+        return min(every, self.steps_per_epoch, self.total)
+
 
 class StopAskedError(Exception):
     """A signal came while something was under way that is simply done again on resume."""
 
 
 @dataclass
-class Window:
-    """Scalars of the steps since they were last read: the only place where the loop waits for the device."""
+class Unread:
+    """Scalars of the steps that nobody has looked at yet: the only place where the loop waits for the device."""
 
-    vectors: dict[str, list[Tensor]] = field(default_factory=dict)
-    steps: dict[str, list[int]] = field(default_factory=dict)
-    overflows: int = 0  # turns skipped one after another
+    turns: dict[str, list[tuple[int, list[str], Tensor]]] = field(default_factory=dict)  # step, names, values
 
-    def add(self, name: str, step: int, vector: Tensor) -> None:
-        self.vectors.setdefault(name, []).append(vector)
-        self.steps.setdefault(name, []).append(step)
+    def add(self, update: str, step: int, names: list[str], vector: Tensor) -> None:
+        self.turns.setdefault(update, []).append((step, names, vector))
 
-    def read(self, sums: dict[str, Sums], precision: str) -> dict[str, float]:
-        """Means since the last reading. Raises Failure at a loss or gradient norm that is not finite."""
-        means: dict[str, float] = {}
-        for update, vectors in self.vectors.items():
-            table = torch.stack(vectors).cpu()
-            names = sums[update].names
+    def check(self, state: State, precision: str) -> None:
+        """Look at all of them. Raises Failure at a loss or gradient norm that is not finite."""
+        for update, turns in self.turns.items():
+            steps, names = [step for step, _, _ in turns], turns[0][1]
+            table = torch.stack([vector for _, _, vector in turns]).cpu()
             if precision == "fp16":
                 for skipped in table[:, names.index("skipped")].tolist():
-                    self.overflows = self.overflows + 1 if skipped else 0
-                if self.overflows >= MOST_OVERFLOWS:
+                    state.overflows[update] = state.overflows.get(update, 0) + 1 if skipped else 0
+                if state.overflows[update] >= MOST_OVERFLOWS:
                     raise Failure(
-                        f"the last {self.overflows} steps overflowed in fp16, up to step {self.steps[update][-1]}.\n"
+                        f"the last {state.overflows[update]} steps overflowed in fp16, up to step {steps[-1]}.\n"
                         "  The last good checkpoint is kept. Try precision=bf16 or a smaller optim.lr."
                     )
-            else:
-                watched = table[:, [names.index("loss"), names.index("grad_norm")]]
-                bad = (~torch.isfinite(watched)).any(dim=1).nonzero()
-                if len(bad):
-                    step = self.steps[update][int(bad[0])]
-                    loss, norm = watched[int(bad[0])].tolist()
-                    raise Failure(
-                        f"the loss is {loss:g} and its gradient's norm {norm:g} at step {step}.\n"
-                        "  The last good checkpoint is kept. Try a smaller optim.lr, or clip=norm clip.max_norm=1."
-                    )
-            means |= {prefixed(update, name): value for name, value in zip(names, table.mean(0).tolist(), strict=True)}
-        self.vectors, self.steps = {}, {}
-        return means
+                continue
+            watched = table[:, [names.index("loss"), names.index("grad_norm")]]
+            bad = (~torch.isfinite(watched)).any(dim=1).nonzero()
+            if len(bad):
+                loss, norm = watched[int(bad[0])].tolist()
+                raise Failure(
+                    f"the loss is {loss:g} and its gradient's norm {norm:g} at step {steps[int(bad[0])]}.\n"
+                    "  The last good checkpoint is kept. Try a smaller optim.lr, or clip=norm clip.max_norm=1."
+                )
+        self.turns = {}
 
 
 def prefixed(update: str, name: str) -> str:
@@ -106,12 +104,14 @@ def train(
     run: Run,
     report: Report,
     env: Environment,
+    profile: Profile | None = None,
 ) -> str:
     """Train from `state.step` to the end. Returns `completed`, a signal's name, or `max_time`; the state is saved."""
     horizon = Horizon.of(cfg, data.steps_per_epoch)
     deadline = None if cfg.trainer.max_time is None else time.monotonic() + parse.seconds(cfg.trainer.max_time)
     save_unit, save_interval = parse.save_interval(cfg.trainer.save_every)
-    window, clock = Window(), report.clock
+    points_every = horizon.points_every(cfg.log.every)
+    unread, clock = Unread(), report.clock
     first = saved_at_step = state.step
     saved_at_time = time.monotonic()
     batches = data.batches(state.step)
@@ -119,12 +119,12 @@ def train(
 
     while True:
         if horizon.ended(state.step) > len(state.rows):
-            window.read(state.sums, env.precision)
+            unread.check(state, env.precision)
             clock.stop()
             try:
                 close_epoch(cfg, state, horizon, data, run, report, env)
             except StopAskedError:
-                save(state, run, best=False)
+                save(state, run, report, best=False)
                 return signals.requested() or "SIGTERM"
             saved_at_step, saved_at_time = state.step, time.monotonic()
             clock.start()
@@ -134,34 +134,65 @@ def train(
         stop = signals.requested() or ("max_time" if deadline is not None and time.monotonic() >= deadline else None)
         passed = state.step - saved_at_step if save_unit == "steps" else time.monotonic() - saved_at_time
         if passed >= save_interval or (stop and state.step > saved_at_step):
-            window.read(state.sums, env.precision)
-            save(state, run, best=False)
+            unread.check(state, env.precision)
+            save(state, run, report, best=False)
             saved_at_step, saved_at_time = state.step, time.monotonic()
         if stop:
             if not state.step:
-                save(state, run, best=False)
+                save(state, run, report, best=False)
             return stop
 
-        batch = next(batches)
-        train_step(cfg, state, turns, batch, horizon, window, env)
+        with measured(profile, BATCH):
+            batch = next(batches)
+        if not state.step and cfg.log.pictures:
+            clock.stop()
+            report.batch(state.task.pictures(batch), state.step)
+            clock.start()
+        with measured(profile, STEP):
+            train_step(cfg, state, turns, batch, horizon, unread, env)
         state.step += 1
         clock.images += len(batch.ids)
-        if state.step % cfg.log.every == 0 or state.step == first + 1:
-            scalars = window.read(state.sums, env.precision)
+        is_point = state.step % points_every == 0
+        ends_epoch = horizon.ended(state.step) > len(state.rows)
+        if is_point or state.step == first + 1:
+            unread.check(state, env.precision)
             clock.stop()
-            report.step(
-                state.step,
-                horizon.total,
-                horizon.ended(state.step - 1) + 1,
-                horizon.epochs,
-                scalars,
-                clock.images_per_second,
-            )
+            tell(cfg, state, horizon, report, is_point=is_point)
+            clock.start()
+        if cfg.log.histograms and ends_epoch:
+            clock.stop()
+            report.histograms(weights_and_gradients(turns), state.step)
+            clock.start()
+        if profile is not None:
+            clock.stop()
+            profile.advance()
             clock.start()
 
 
+def tell(cfg: Config, state: State, horizon: Horizon, report: Report, *, is_point: bool) -> None:
+    """Means since the last point of the curves; a point begins the next window, whether or not the run was stopped."""
+    before = state.step - 1
+    scalars = {"train/lr": cfg.optim.lr * factor(cfg.schedule, before, horizon.total, horizon.steps_per_epoch)}
+    for update, sums in state.window.items():
+        scalars |= {prefixed(update, name): value for name, value in sums.means().items()}
+    report.step(state.step, horizon.total, horizon.ended(before) + 1, horizon.epochs, scalars, is_point=is_point)
+    if is_point:
+        state.window = {}
+
+
+def weights_and_gradients(turns: list[Turn]) -> Iterator[tuple[str, Tensor]]:
+    """By name, of each module once; gradients as the optimizer took them in the last step."""
+    for turn in turns:
+        if turn.penalized:
+            for name, param in turn.named_params:
+                full = f"{turn.update.name}/{name}" if turn.update.name else name
+                yield f"weights/{full}", param
+                if param.grad is not None:
+                    yield f"gradients/{full}", param.grad
+
+
 def train_step(
-    cfg: Config, state: State, turns: list[Turn], batch: Batch, horizon: Horizon, window: Window, env: Environment
+    cfg: Config, state: State, turns: list[Turn], batch: Batch, horizon: Horizon, unread: Unread, env: Environment
 ) -> None:
     """Every update that is due at this step, then the average of the weights."""
     step = state.step
@@ -174,7 +205,10 @@ def train_step(
         position = Position(seed=cfg.seed, epoch=step // horizon.steps_per_epoch, step=step)
         scalars = apply_update(cfg, turn, batch, position, lr)
         name = turn.update.name
-        window.add(name, step, state.sums.setdefault(name, Sums()).add(scalars))
+        vector = stacked(scalars)
+        for sums in (state.sums, state.window):
+            sums.setdefault(name, Sums()).add(scalars, vector)
+        unread.add(name, step, list(scalars), vector)
         if "skipped" in scalars:
             skipped = scalars["skipped"] if skipped is None else torch.maximum(skipped, scalars["skipped"])
     if state.ema is not None:
@@ -191,9 +225,9 @@ def close_epoch(
     for update, sums in state.sums.items():
         row |= {prefixed(update, name): value for name, value in sums.means().items()}
     due = epoch % cfg.trainer.eval_every == 0 or state.step == horizon.total
-    improved = False
+    improved, pictures = False, dict[str, Picture]()
     if due:
-        metrics = evaluate(cfg, state.evaluated, data, "val", state.step, env)
+        metrics, pictures = evaluate(cfg, state.evaluated, data, "val", state.step, env)
         row |= {f"val/{name}": value for name, value in metrics.items()}
         improved = is_better(state.task.monitor, row, state.best)
         state.stale = 0 if improved else state.stale + 1
@@ -202,9 +236,9 @@ def close_epoch(
             state.best = {"epoch": epoch, "step": state.step, "metric": metric, "value": row[metric.lstrip("-")]}
     state.rows.append(row)
     state.sums = {}
+    report.epoch(state.rows, improved, pictures)  # before the save: what is told of a step comes before its checkpoint
     if due:
-        save(state, run, best=improved)
-    report.epoch(row, improved)
+        save(state, run, report, best=improved)
 
 
 def is_better(monitor: str, row: dict[str, Any], best: dict[str, Any] | None) -> bool:
@@ -220,14 +254,15 @@ def finished(cfg: Config, state: State, horizon: Horizon) -> bool:
     return state.step >= horizon.total or (patience is not None and state.stale >= patience)
 
 
-def save(state: State, run: Run, *, best: bool) -> None:
-    """The checkpoint first: `metrics.csv` is written again from its rows on resume."""
+def save(state: State, run: Run, report: Report, *, best: bool) -> None:
+    """Events before the checkpoint, which they cannot be made from; `metrics.csv` after it, which can."""
+    report.flush()
     checkpoint.save(run.path, state.state_dict(), best=best)
     run.write_metrics(state.rows)
 
 
-def evaluate(cfg: Config, task: nn.Module, data: Data, split: str, step: int, env: Environment) -> dict[str, float]:
-    """Metrics of one split. Draws from its own seed, and the next training step reseeds, so it leaves no trace.
+def evaluate(cfg: Config, task: nn.Module, data: Data, split: str, step: int, env: Environment) -> Evaluation:
+    """Metrics and pictures of one split. Draws from its own seed, and the next step reseeds, so it leaves no trace.
 
     Raises StopAskedError when a signal comes between two batches.
     """
@@ -235,8 +270,8 @@ def evaluate(cfg: Config, task: nn.Module, data: Data, split: str, step: int, en
     # in eager mode, so that mode=eval and dltrain.load see what the run saw
     eager = torch.compiler.set_stance("force_eager") if cfg.trainer.compile else nullcontext()
     with eager, autocast(env.precision, env.device):
-        metrics: dict[str, float] = task.evaluate(until_asked(data.split(split), env))  # type: ignore[operator]
-    return metrics
+        found: Evaluation = task.evaluate(until_asked(data.split(split), env))  # type: ignore[operator]
+    return found
 
 
 def until_asked(batches: Iterable[Batch], env: Environment) -> Iterator[Batch]:

@@ -18,11 +18,6 @@ def to_steps(epochs: float, steps_per_epoch: int) -> int:
     return round(epochs * steps_per_epoch)
 
 
-def depends_on_total(cfg: ScheduleCfg) -> bool:
-    """Whether another length of the run would have changed the steps already made."""
-    return isinstance(cfg, Cosine | OneCycle)
-
-
 def factor(cfg: ScheduleCfg, step: int, total_steps: int, steps_per_epoch: int) -> float:
     """What `optim.lr` is multiplied with at a step; steps count from 0, in all `total_steps`.
 

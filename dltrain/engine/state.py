@@ -11,26 +11,32 @@ from dltrain.engine.ema import Ema
 from dltrain.tasks import Scalars
 
 
+def stacked(scalars: Scalars) -> Tensor:
+    """One turn's scalars as a float64 vector (names,) on the device."""
+    vector = torch.stack([value.to(torch.float64) for value in scalars.values()])
+    if "skipped" in scalars:  # a skipped turn has no gradient to speak of
+        vector = torch.where(torch.isfinite(vector), vector, 0.0)
+    return vector
+
+
 @dataclass
 class Sums:
-    """Running sums of one update's scalars over the epoch that is under way, on the device, in float64."""
+    """Running sums of one update's scalars over some steps, on the device, in float64."""
 
     names: list[str] = field(default_factory=list)
     values: Tensor | None = None  # (names,)
     turns: int = 0
 
-    def add(self, scalars: Scalars) -> Tensor:
-        """Add one turn; returns its scalars as one vector, in the order of `names`."""
+    def add(self, scalars: Scalars, vector: Tensor) -> None:
+        """Add one turn: its scalars, and the same `stacked`."""
         if self.values is None:
-            self.names = list(scalars)
-            first = next(iter(scalars.values()))
-            self.values = torch.zeros(len(scalars), dtype=torch.float64, device=first.device)
-        vector = torch.stack([scalars[name].to(torch.float64) for name in self.names])
-        if "skipped" in scalars:  # a skipped turn has no gradient to speak of
-            vector = torch.where(torch.isfinite(vector), vector, 0.0)
+            self.names, self.values = list(scalars), torch.zeros_like(vector)
+        if self.names != list(scalars):  # a resumed run may log other scalars: the sums go on for those of both
+            both = [index for index, name in enumerate(self.names) if name in scalars]
+            self.names, self.values = [self.names[index] for index in both], self.values[both]
+            vector = stacked({name: scalars[name] for name in self.names})
         self.values += vector
         self.turns += 1
-        return vector
 
     def means(self) -> dict[str, float]:
         """Mean of each scalar over the turns; `skipped` is a count, and skipped turns have no gradient to speak of."""
@@ -59,7 +65,9 @@ class State:
     best: dict[str, Any] | None = None  # epoch, step, metric, value
     stale: int = 0  # evaluations since the best one
     rows: list[dict[str, Any]] = field(default_factory=list)  # metrics.csv so far
-    sums: dict[str, Sums] = field(default_factory=dict)  # by update name
+    sums: dict[str, Sums] = field(default_factory=dict)  # of the epoch that is under way, by update name
+    window: dict[str, Sums] = field(default_factory=dict)  # since the last point of the training curves
+    overflows: dict[str, int] = field(default_factory=dict)  # turns skipped one after another, by update name
 
     @property
     def evaluated(self) -> nn.Module:
@@ -77,10 +85,9 @@ class State:
             "best": self.best,
             "stale": self.stale,
             "rows": self.rows,
-            "sums": {
-                name: {"names": sums.names, "values": sums.values, "turns": sums.turns}
-                for name, sums in self.sums.items()
-            },
+            "sums": _plain(self.sums),
+            "window": _plain(self.window),
+            "overflows": dict(self.overflows),
         }
 
     def load_state_dict(self, saved: dict[str, Any], device: torch.device) -> None:
@@ -93,7 +100,18 @@ class State:
             self.scaler.load_state_dict(saved["scaler"])
         self.step, self.best, self.stale = saved["step"], saved["best"], saved["stale"]
         self.rows = list(saved["rows"])
-        self.sums = {
-            name: Sums(sums["names"], None if sums["values"] is None else sums["values"].to(device), sums["turns"])
-            for name, sums in saved["sums"].items()
-        }
+        self.sums = _from_plain(saved["sums"], device)
+        # a checkpoint without these is older than they are: the curves' next point then begins at it
+        self.window = _from_plain(saved.get("window", {}), device)
+        self.overflows = dict(saved.get("overflows", {}))
+
+
+def _plain(sums: dict[str, Sums]) -> dict[str, Any]:
+    return {name: {"names": one.names, "values": one.values, "turns": one.turns} for name, one in sums.items()}
+
+
+def _from_plain(saved: dict[str, Any], device: torch.device) -> dict[str, Sums]:
+    return {
+        name: Sums(one["names"], None if one["values"] is None else one["values"].to(device), one["turns"])
+        for name, one in saved.items()
+    }

@@ -2,6 +2,7 @@
 
 import importlib
 
+import torch
 from torch import nn
 
 from dltrain.config.model import Model
@@ -22,3 +23,9 @@ def build_model(cfg: Model, shape: tuple[int, int, int], num_outputs: int) -> nn
     if not isinstance(network, nn.Module):
         raise TypeError(f"{package}.models.{file}:{name} is no torch.nn.Module")
     return network
+
+
+def outline(cfg: Model, shape: tuple[int, int, int], num_outputs: int) -> nn.Module:
+    """The network without memory, on the meta device: names and shapes of its parameters, however many they are."""
+    with torch.device("meta"):
+        return build_model(cfg, shape, num_outputs)

@@ -1,4 +1,4 @@
-"""mode=eval: a run's metrics again, from its checkpoint. Makes nothing, but with output= a results.json."""
+"""mode=eval: a run's metrics again, from its checkpoint. Makes nothing, but with output= results.json and pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,12 @@ from dltrain.config.spec import DataSpec
 from dltrain.engine import loop
 from dltrain.environment import Environment
 from dltrain.loaded import open_task
-from dltrain.report.table import columns, count, metric, near, percent, spoken, standard_error
+from dltrain.report.album import Album
+from dltrain.report.table import columns, count, near, percent, spoken, standard_error
 from dltrain.report.terminal import Screen
+from dltrain.report.values import is_repeated, with_unit
 from dltrain.run import Run, find
+from dltrain.tasks import Picture
 
 EXIT_CODES = {"SIGINT": 130}  # any other signal is a scheduler's: 75
 
@@ -33,8 +36,9 @@ def run(cfg: Eval, spec: DataSpec, screen: Screen) -> int:
         task, state = open_task(folder, cfg, spec, cfg.checkpoint.value, screen.line, images.targets("train"))
         task.to(env.device, memory_format=env.memory_format)
         metrics: dict[str, float] = {}
+        pictures: dict[str, Picture] = {}  # of the last split, the test if there is one
         for split in [name for name in ("val", "test") if spec.counts.get(name)]:
-            found = loop.evaluate(cfg, task, images, split, state["step"], env)
+            found, pictures = loop.evaluate(cfg, task, images, split, state["step"], env)
             metrics |= {f"{split}/{name}": value for name, value in found.items()}
     except loop.StopAskedError:
         screen.line("stopped; nothing was written")
@@ -43,7 +47,13 @@ def run(cfg: Eval, spec: DataSpec, screen: Screen) -> int:
         images.close()
     show(metrics, spec, f"{cfg.checkpoint.value}, step {state['step']:,}", folder, screen)
     if cfg.output is not None:
-        write(Path(cfg.output).expanduser(), cfg, metrics, task, state, env, screen)
+        output = Path(cfg.output).expanduser()
+        write(output, cfg, metrics, task, state, env, screen)
+        if cfg.log.pictures:
+            album = Album(output / "pictures", cfg, spec, task.monitor, screen)
+            album.draw(pictures)
+            if names := album.names():
+                screen.line(f"written {', '.join(near(album.folder / name) for name in names)}")
     return 0
 
 
@@ -64,12 +74,12 @@ def other_images(recorded: dict[str, Any], spec: DataSpec, digests: dict[str, st
 def show(metrics: dict[str, float], spec: DataSpec, what: str, folder: Path, screen: Screen) -> None:
     """One row a metric, one column a split."""
     splits = [name for name in ("val", "test") if spec.counts.get(name)]
-    names = list(dict.fromkeys(name.partition("/")[2] for name in metrics))
+    names = list(dict.fromkeys(name.partition("/")[2] for name in metrics if not is_repeated(name, spec)))
     head = ["", *(f"{split} ({count(spec.counts[split], 'image')})" for split in splits)]
     rows = [
         [
             spoken(name),
-            *(_cell(name, metrics[f"{s}/{name}"], spec.counts[s]) for s in splits),
+            *(_cell(f"{s}/{name}", metrics, spec) for s in splits),
         ]
         for name in names
     ]
@@ -78,10 +88,12 @@ def show(metrics: dict[str, float], spec: DataSpec, what: str, folder: Path, scr
         screen.line(line)
 
 
-def _cell(name: str, value: float, total: int) -> str:
-    """The value; with an accuracy its standard error."""
-    if name != "accuracy":
-        return metric(name, value)
+def _cell(name: str, metrics: dict[str, float], spec: DataSpec) -> str:
+    """The value, with its unit if known; with an accuracy its standard error."""
+    split, _, what = name.partition("/")
+    value, total = metrics[name], spec.counts[split]
+    if what != "accuracy":
+        return with_unit(name, value, spec)
     return f"{percent(value)} ± {standard_error(round(value * total), total) * 100:.1f}"
 
 

@@ -1,19 +1,20 @@
 """mode=reproduce: train a run again in a new run, and say, bit for bit, whether the same came out."""
 
 from dataclasses import fields
+from itertools import zip_longest
 from typing import Any
 
 from dltrain import environment, job
+from dltrain.config.compose import leaves
 from dltrain.config.mode import Config, Reproduce, Train
-from dltrain.config.spec import DataSpec
+from dltrain.config.overlay import WITHOUT_EFFECT
+from dltrain.config.spec import DataSpec, spec_to_json
 from dltrain.report.table import columns, near
 from dltrain.report.terminal import Screen
 from dltrain.run import Run, find, shown
 from dltrain.text import safe_text
 
 Row = dict[str, float]
-# Settings that say where, how fast and with how many stops a run goes, never what comes out.
-WITHOUT_EFFECT = {"trainer.max_time", "trainer.save_every", "data.root", "data.loader", "data.workers", "where"}
 
 
 def run(cfg: Reproduce, spec: DataSpec, screen: Screen, composed: Any) -> int:
@@ -82,9 +83,15 @@ def what_differs(original: Run, again: Run) -> list[tuple[str, str, str]]:
     """(name, then, now) of every setting, fact of the data, version, thread count or device that is not the same."""
     then, now = original.environment(), again.environment()
     pairs: list[tuple[str, str, str]] = []
+    # What a run of an earlier version did not know of was as it is by default.
+    spec = original.spec()
+    seen = {} if spec is None else {name: _listed(value) for name, value in spec_to_json(spec).items()}
+    older = {"settings": dict(leaves(original.read_config())), "data_spec": seen}
     for key, prefix in (("settings", ""), ("data_spec", "data: "), ("data_sha256", "images: sha256 of ")):
         facts = [env[key] if isinstance(env.get(key), dict) else {} for env in (then, now)]
+        facts[0] = {name: value for name, value in older.get(key, {}).items() if name in facts[1]} | facts[0]
         pairs += _unequal(facts[0], facts[1], prefix)
+    pairs += _told(then, now)
     pairs += environment.differences(then, now)
     earlier = then.get("earlier")
     for index, before in enumerate(earlier if isinstance(earlier, list) else []):
@@ -95,9 +102,29 @@ def what_differs(original: Run, again: Run) -> list[tuple[str, str, str]]:
     return pairs
 
 
+def _told(then: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Which files the splits hold, and what was said of the data, where that is not the same."""
+    specs = [env["data_spec"] if isinstance(env.get("data_spec"), dict) else {} for env in (then, now)]
+    lists = [spec["listing"] if isinstance(spec.get("listing"), dict) else {} for spec in specs]
+    pairs = _unequal(lists[0], lists[1], "files: sha256 of ") if all(lists) else []
+    notes = [spec["notes"] if isinstance(spec.get("notes"), list | tuple) else () for spec in specs]
+    gone, come = ([note for note in ours if note not in others] for ours, others in (notes, notes[::-1]))
+    return pairs + [
+        ("data", safe_text(str(old)), safe_text(str(new))) for old, new in zip_longest(gone, come, fillvalue="")
+    ]
+
+
+def _listed(value: Any) -> Any:
+    """As JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _unequal(then: dict[str, Any], now: dict[str, Any], prefix: str) -> list[tuple[str, str, str]]:
     return [
         (prefix + name, safe_text(str(then.get(name, ""))), safe_text(str(now.get(name, ""))))
         for name in dict.fromkeys([*then, *now])
-        if then.get(name, "") != now.get(name, "") and name not in WITHOUT_EFFECT and not name.startswith("log.")
+        if then.get(name, "") != now.get(name, "")
+        and name not in WITHOUT_EFFECT
+        and not name.startswith("log.")
+        and name not in ("where", "notes", "listing")  # of the data spec: the folder, and what is told line by line
     ]

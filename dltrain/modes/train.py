@@ -3,6 +3,7 @@
 import resource
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dltrain.engine import loop
 from dltrain.engine.ema import Ema
 from dltrain.engine.optimizers import build_optimizers
 from dltrain.engine.precision import make_scaler
+from dltrain.engine.profile import Profile
 from dltrain.engine.random import key, seed_generators
 from dltrain.engine.state import State
 from dltrain.engine.step import Turn
@@ -26,6 +28,7 @@ from dltrain.environment import Environment
 from dltrain.report import Report
 from dltrain.report.terminal import Screen
 from dltrain.run import Run
+from dltrain.tasks import Evaluation, Picture
 from dltrain.tasks.build import build_task
 
 EXIT_CODES = {"completed": 0, "SIGINT": 130}  # any other reason to stop is a scheduler's or max_time's: 75
@@ -49,35 +52,66 @@ def run(
         now = environment.to_json(env, spec, before)
         if warning := environment.warning(before, now):
             screen.warn(warning)
-        record.write_environment(now)
+        seen = before.get("data_sha256") if saved is not None else None
+        record.write_environment(now if seen is None else now | {"data_sha256": seen})
         record.write_results(status="running", device=str(env.device), precision=env.precision, seed=cfg.seed)
 
         data = open_data(cfg, spec, env.device, env.loader, env.workers, screen.line)
         try:
-            record.write_environment(now | {"data_sha256": data.digests()})
+            digests = data.digests()
+            refuse_other_images(seen, digests, folder)
+            record.write_environment(now | {"data_sha256": digests or seen or {}})
             state, turns = build(cfg, spec, data, env, screen)
             if saved is not None:
                 state.load_state_dict(saved, env.device)
                 record.write_metrics(state.rows)
+            pictures: dict[str, Picture] = {}
             parameters = sum(param.numel() for param in state.task.parameters())
             record.write_results(parameters=parameters)
-            report = Report(screen, cfg, spec, record)
+            report = Report(screen, cfg, spec, record, state.task.monitor, state.step)
             report.banner(parameters, env, notes=[] if saved is None else [f"goes on from step {state.step:,}"])
             with signals.patient():  # from here on a signal is noted, and the loop stops and saves
-                reason = loop.train(cfg, state, turns, data, record, report, env)
+                with profiling(cfg, state, data, record, report, env) as profile:
+                    reason = loop.train(cfg, state, turns, data, record, report, env, profile)
                 results = summary(state, report, env)
                 if reason == "completed":
                     results["weights_sha256"] = checkpoint.weights_sha256(state.task.state_dict())
                     try:
-                        results["metrics"] = final_metrics(cfg, state, data, folder, env, screen)
+                        results["metrics"], pictures = final_evaluation(cfg, state, data, folder, env, screen)
                     except loop.StopAskedError:
                         reason = signals.requested() or "SIGTERM"
                 results["seconds"] = round(earlier + time.monotonic() - began, 3)
-                record.write_results(status="completed" if reason == "completed" else "interrupted", **results)
-            report.end(record.results(), reason)
+                results["status"] = "completed" if reason == "completed" else "interrupted"
+                # told before it is recorded: a run that is killed here is not complete, and does its end again
+                report.end(record.results() | results, reason, state.rows, pictures)
+                record.write_results(**results)
         finally:
             data.close()
     return EXIT_CODES.get(reason, 75)
+
+
+def refuse_other_images(then: Any, now: dict[str, str], folder: Path) -> None:
+    """Raise Failure if a run is about to go on with other pixels or targets than it has learned from.
+
+    The streaming loader tells nothing of the pixels: there is nothing to compare.
+    """
+    other = [split for split, digest in now.items() if isinstance(then, dict) and then.get(split, digest) != digest]
+    if other:
+        raise Failure(
+            f"the images of {' and '.join(other)} are not those that {folder} has learned from: the same files hold "
+            "other pixels, and it would not end as if it had never stopped",
+            resumes=False,
+        )
+
+
+def profiling(
+    cfg: Config, state: State, data: Data, record: Run, report: Report, env: Environment
+) -> AbstractContextManager[Profile | None]:
+    """What profiles steps while it is open, where that is asked for."""
+    if not cfg.trainer.profile:
+        return nullcontext()
+    left = loop.Horizon.of(cfg, data.steps_per_epoch).total - state.step
+    return Profile(record.path, env.device, left, report)
 
 
 def summary(state: State, report: Report, env: Environment) -> dict[str, Any]:
@@ -134,21 +168,21 @@ def load_weights(task: nn.Module, cfg: Config, screen: Screen) -> None:
     if odd:
         raise Mistake(
             f"init.source={cfg.init.source} holds another network:\n    " + "\n    ".join(odd),
-            allowed="a run of the same model, num_outputs and in_channels",
+            allowed="a run of the same model on images of as many channels, with as many classes or values to be learned",
         )
     task.load_state_dict(theirs)
 
 
-def final_metrics(
+def final_evaluation(
     cfg: Config, state: State, data: Data, folder: Path, env: Environment, screen: Screen
-) -> dict[str, float]:
-    """`val/…` of the best epoch, and `test/…` of its weights where there is a test split."""
+) -> Evaluation:
+    """`val/…` of the best epoch, and `test/…` of its weights where there is a test split; pictures of the last."""
     if state.best is None:
         raise Failure(f"no evaluation gave a {state.task.monitor} that is a number, so there is no best checkpoint")
     row = state.rows[state.best["epoch"] - 1]
     metrics = {name: value for name, value in row.items() if name.startswith("val/")}
     if "test" not in data.spec.counts:
-        return metrics
+        return Evaluation(metrics)
     best = checkpoint.load(folder, "best", screen.line)
     if best is None:
         raise Failure(f"{folder / 'checkpoints' / 'best.pt'} is missing: the test needs it")
@@ -157,7 +191,7 @@ def final_metrics(
     else:
         state.task.load_state_dict(best["task"])
     test = loop.evaluate(cfg, state.evaluated, data, "test", best["step"], env)
-    return metrics | {f"test/{name}": value for name, value in test.items()}
+    return Evaluation(metrics | {f"test/{name}": value for name, value in test.metrics.items()}, test.pictures)
 
 
 def peak_memory(device: torch.device) -> int:

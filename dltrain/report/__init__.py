@@ -1,225 +1,102 @@
-"""What a run tells people, by plain calls from the loop: banner, step, epoch, end."""
+"""What a run tells people, by plain calls from the loop: banner, batch, step, epoch, end."""
 
-import shlex
-import textwrap
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dltrain.config.mode import Config
 from dltrain.config.spec import DataSpec
-from dltrain.report.clock import Clock
-from dltrain.report.table import count, duration, is_share, metric, near, percent, seconds, spoken, standard_error
-from dltrain.report.terminal import Screen, safe
+from dltrain.report.lines import Lines
+from dltrain.report.terminal import Screen
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dltrain.environment import Environment
     from dltrain.run import Run
+    from dltrain.tasks import Picture
 
-LABEL = 15  # columns of the labels of the last table
+
+SPACING = 1.25  # steps from one picture in TensorBoard to the next: bounded, however long a run is
 
 
 class Report:
-    """One run's lines on the screen."""
+    """The screen, TensorBoard's event files, and the pictures of one run, each in a file of its own."""
 
-    def __init__(self, screen: Screen, cfg: Config, spec: DataSpec, run: "Run") -> None:
+    def __init__(self, screen: Screen, cfg: Config, spec: DataSpec, run: "Run", monitor: str, step: int = 0) -> None:
+        """`monitor` is the task's. `step` is where the run begins or goes on: an event file loses what is beyond it."""
+        # late, since help and mistakes need this package for the screen, and these need NumPy and Pillow
+        from dltrain.report.album import Album
+        from dltrain.report.tensorboard import TensorBoard
+
         self.screen = screen
-        self.cfg = cfg
-        self.spec = spec
-        self.run = run
-        self.clock = Clock()
-        per_epoch = max(1, spec.counts["train"] // cfg.trainer.batch_size)
-        steps = cfg.trainer.steps
-        self._total = cfg.trainer.epochs * per_epoch if steps is None else steps
-        self._epochs = -(-self._total // per_epoch)
-        self._began: tuple[float, int] | None = None  # wall clock and step at the first reading
-        self._metric = ""  # the last validation, as it is shown
-
-    # ---- before
+        self._shown = step  # at which TensorBoard last got the pictures of an evaluation
+        self.lines = Lines(screen, cfg, spec, run)
+        self.clock = self.lines.clock
+        self.board = TensorBoard(run.path / "tensorboard", cfg, screen, step) if cfg.log.tensorboard else None
+        self.album = Album(run.path / "pictures", cfg, spec, monitor, screen) if cfg.log.pictures else None
 
     def banner(self, parameters: int, environment: "Environment", notes: Sequence[str] = ()) -> None:
-        """What will run: model, parameters, data and counts, device, precision, seed, run directory; then notes."""
-        spec, cfg = self.spec, self.cfg
-        images = ", ".join(f"{number:,} {split}" for split, number in spec.counts.items())
-        classes = f"; {count(len(spec.class_names), 'class')}" if spec.class_names else ""
-        where = f"; {near(Path(spec.where)) if spec.where != 'embedded' else 'embedded'}" if spec.where else ""
-        machine = [
-            str(environment.device),
-            count(environment.threads, "thread"),
-            environment.precision,
-            f"seed {cfg.seed}",
-            str(cfg.determinism),
-        ]
-        for text in (
-            f"{cfg.model.name} ({parameters:,} parameters) on {safe(spec.name)} ({images} images{classes}{where})",
-            f"{', '.join(machine)}   run {near(self.run.path)}",
-            *spec.notes,
-            *self.screen.notes,
-            *notes,
-        ):
-            self._say(text)
-        for name, reason in environment.reasons.items():
-            self.screen.log_only(f"{name}: {reason}")
+        """What will run."""
+        self.lines.banner(parameters, environment, notes)
+        if self.board:
+            self.board.banner(parameters, environment)
 
-    def _say(self, text: str) -> None:
-        """A line; inside a sweep, which has its own lines, in `run.log` alone."""
+    def batch(self, pictures: Mapping[str, "Picture"], step: int) -> None:
+        """The first batch that is trained on, as the networks see it."""
+        self._show("train", self.album.batch(pictures) if self.album else {}, step)
+
+    def step(
+        self, step: int, total_steps: int, epoch: int, epochs: int, scalars: Mapping[str, float], *, is_point: bool
+    ) -> None:
+        """Means of the training scalars since the last point of the curves; else for the live line alone."""
+        self.lines.step(step, total_steps, epoch, epochs, scalars, self.clock.images_per_second)
+        if self.board and is_point:
+            self.board.step(step, scalars, self.clock)
+
+    def histograms(self, tensors: Iterable[tuple[str, "Tensor"]], step: int) -> None:
+        """Weights and gradients after the last step of an epoch: `weights/<name>`, `gradients/<name>`."""
+        if self.board:
+            self.board.histograms(tensors, step)
+
+    def epoch(self, rows: Sequence[Mapping[str, float]], is_best: bool, pictures: Mapping[str, "Picture"]) -> None:
+        """An epoch has ended: the last of `rows` is its row of `metrics.csv`; `pictures` are of the evaluation."""
+        self.lines.epoch(rows[-1], is_best)
+        if self.board:
+            self.board.epoch(rows[-1])
+        drawn = self.album.epoch(rows, is_best, pictures) if self.album else {}
+        step = int(rows[-1]["step"])
+        if drawn and step >= SPACING * self._shown:
+            self._shown = step
+            self._show("val", drawn, step)
+
+    def note(self, text: str) -> None:
+        """A line on the screen; inside a sweep, which has its own lines, in `run.log` alone."""
         if self.screen.brief:
             self.screen.log_only(text)
         else:
             self.screen.line(text)
 
-    # ---- while training
+    def flush(self) -> None:
+        """Everything told so far is in the files: called before each checkpoint, so that none lies behind one."""
+        if self.board:
+            self.board.flush()
 
-    def step(
+    def end(
         self,
-        step: int,
-        total_steps: int,
-        epoch: int,
-        epochs: int,
-        scalars: Mapping[str, float],
-        images_per_second: float,
+        results: Mapping[str, Any],
+        reason: str,
+        rows: Sequence[Mapping[str, float]],
+        pictures: Mapping[str, "Picture"],
     ) -> None:
-        """Scalars of the steps since the last call, for the live line."""
-        self._total, self._epochs = total_steps, epochs
-        if self._began is None:
-            self._began = (time.monotonic(), step)
-        left = self._seconds_left(step)
+        """The result on the screen, in TensorBoard and in pictures; see `Lines.end`."""
+        drawn = self.album.end(rows, results["metrics"], pictures) if self.album else {}
+        if reason == "completed":  # a run that stops here may stop at this step again
+            self._show("test" if pictures else "best", drawn, int(results["steps"] or 0))
+        if self.board:
+            self.board.end(results, completed=reason == "completed")
+        self.lines.end(results, reason, self.album.names() if self.album else [])
 
-        def parts() -> list[str]:
-            shown = _losses(scalars)
-            first, others = shown[:1], shown[1:]
-            speed = [f"{images_per_second:,.0f} img/s"] if images_per_second else []
-            ahead = [f"{duration(left)} left"] if left is not None else []
-            return [*first, *ahead, *([self._metric] if self._metric else []), *speed, *others]
-
-        label = f"{self.screen.place}epoch {epoch:>{len(str(epochs))}}/{epochs}"
-        self.screen.progress(label, step, total_steps, parts)
-
-    def epoch(self, row: Mapping[str, float], is_best: bool) -> None:
-        """An epoch has ended: its row of `metrics.csv`. One line where there is no terminal, and in `run.log`."""
-        validation = [
-            f"{spoken(name)} {metric(name, value)}"
-            for name, value in row.items()
-            if name.startswith("val/") and name.count("/") == 1  # numbers of single classes stay in metrics.csv
-        ]
-        chosen = next((text for text in validation if "loss" not in text), validation[0] if validation else "")
-        self._metric = chosen or self._metric
-        epochs = self._epochs
-        speed = self.clock.images_per_second
-        left = self._seconds_left(int(row["step"]))
-        words = [
-            f"epoch {int(row['epoch']):>{len(str(epochs))}}/{epochs}",
-            *_losses(row),
-            *validation[:3],
-            *([f"{speed:,.0f} img/s"] if speed else []),
-            *([f"{duration(left)} left"] if left else []),
-            *(["best"] if is_best else []),
-        ]
-        text = "  ".join(words)
-        if self.screen.live:
-            self.screen.log_only(text)
-        else:
-            self.screen.line(text)
-
-    def _seconds_left(self, step: int) -> float | None:
-        """From the pace since the first reading; the first step alone, which sets much up, says little."""
-        if self._began is None or step <= self._began[1]:
-            return None
-        then, at = self._began
-        return float((time.monotonic() - then) / (step - at) * (self._total - step))
-
-    # ---- after
-
-    def end(self, results: Mapping[str, Any], reason: str = "completed") -> None:
-        """The result with its uncertainty, what was kept, and commands worth typing next, each of which runs.
-
-        `results` is what `results.json` holds; `reason` is `completed`, a signal's name or `max_time`.
-        """
-        self.screen.clear()
-        if reason != "completed":
-            asked = "trainer.max_time is over" if reason == "max_time" else f"asked to stop by {reason}"
-            self._row("stopped", f"{asked}; saved at step {results['steps'] or 0:,} of {self._total:,}")
-            self._row("run", near(self.run.path))
-            self._commands([f"dltrain resume={run_word(self.run.path)}"])
-            return
-        metrics = results["metrics"]
-        for name in sorted(metrics, key=lambda name: (not is_share(name), name)):
-            if name.startswith("test/") and name.count("/") == 1:  # one number a class stays in results.json
-                self._row(spoken(name), self._with_uncertainty(name, metrics[name]))
-        if not self.spec.counts.get("test"):
-            self._row("test", "no test images: what is shown is the validation")
-        best = results["best"]
-        if best is not None:
-            name = best["metric"].lstrip("-")
-            validated = f"{spoken(name)} {metric(name, best['value'])}"
-            self._row("best epoch", f"{best['epoch']} of {results['epochs']}   {validated}")
-        if results["weights_sha256"]:
-            self._row("weights", f"sha256 {results['weights_sha256'][:12]}")
-        speed = results["images_per_second"]
-        self._row("time", seconds(results["seconds"]) + (f"   {speed:,.0f} images/s" if speed else ""))
-        self._row("run", near(self.run.path))
-        self._commands(self.next_commands())
-
-    def _commands(self, commands: Sequence[str]) -> None:
-        for i, command in enumerate(commands):
-            self._say(f"{'' if i else 'next':<{LABEL}}{command}")
-
-    def _with_uncertainty(self, name: str, value: float) -> str:
-        total = self.spec.counts.get("test", 0)
-        if name != "test/accuracy" or not total:
-            return metric(name, value)
-        correct = round(value * total)
-        error = standard_error(correct, total) * 100
-        shown = f"{error:.1f}" if error >= 0.1 else f"{error:.2f}"
-        return f"{percent(value)} ± {shown}   {correct:,} of {count(total, 'image')}; ± is one standard error"
-
-    def _row(self, label: str, text: str) -> None:
-        """`label  text`, folded below itself on a narrow terminal."""
-        room = self.screen.columns - LABEL if self.screen.live else len(text) + 1
-        for i, part in enumerate(textwrap.wrap(text, max(20, room), break_on_hyphens=False) or [""]):
-            self._say(f"{'' if i else label:<{LABEL}}{part}")
-
-    def next_commands(self) -> list[str]:
-        """Commands that make sense after this run."""
-        run = run_word(self.run.path)
-        commands = [f"dltrain mode=eval run={run}"]
-        sweep = _sweep_command(self.screen.typed)
-        if sweep:
-            commands.append(sweep)
-        commands.append(f"dltrain mode=reproduce run={run}")
-        return commands
-
-
-def run_word(path: Path) -> str:
-    """What to type for this run: `last` where it is the newest below `outputs/`, else its folder, for a shell."""
-    from dltrain.run import all_runs
-
-    newest = all_runs()[:1]
-    if newest and newest[0].resolve() == path.resolve():
-        return "last"
-    return shlex.quote(near(path))
-
-
-def _sweep_command(typed: Sequence[str]) -> str:
-    """The same command for two models (or the model typed) and three seeds, to see the spread."""
-    keys = {word.partition("=")[0] for word in typed}
-    kept = [word for word in typed if word.partition("=")[0] not in ("seed", "output")]
-    if {"resume", "mode"} & keys:  # the words say nothing of what this run is
-        return ""
-    if any("," in word and "[" not in word for word in kept):
-        return ""
-    if not any(word.startswith(("model", "experiment", "task", "reg")) for word in kept):
-        kept = ["model=mlp,lenet5", *kept]
-    return "dltrain -m " + " ".join(shlex.quote(word) for word in [*kept, "seed=0,1,2"])
-
-
-def _losses(scalars: Mapping[str, float]) -> list[str]:
-    """`loss 0.0814`, or `generator loss 0.7000` for a named update, from training scalars."""
-    found = []
-    for name, value in scalars.items():
-        split, _, rest = name.partition("/")
-        if split == "train" and rest.rpartition("/")[2] == "loss":
-            shown = f"{value:.4f}" if 1e-3 <= abs(value) < 1e3 else f"{value:.3g}"  # of one width, so nothing jumps
-            found.append(f"{spoken(rest)} {shown}")
-    return found
+    def _show(self, split: str, drawn: Mapping[str, Any], step: int) -> None:
+        if self.board:
+            for name, image in drawn.items():
+                self.board.image(f"{split}/{name}", image, step)

@@ -8,6 +8,8 @@ from typing import Any
 from dltrain.report.table import columns, csv_text, mean_and_spread, metric, seconds, spoken
 from dltrain.report.terminal import safe, width
 
+REPLICATES = ("seed", "data.fold")  # runs that differ in these alone are repetitions of one setting
+
 
 @dataclass
 class Row:
@@ -49,7 +51,7 @@ def jobs_table(rows: Sequence[Row], room: int | None = None) -> list[str]:
 
     Where the table is wider than `room`, two lines a job.
     """
-    keys, scores = list(rows[0].differs), _score_names(rows)
+    keys, scores = list(rows[0].differs), score_names(rows)
     head = ["job", *keys, "status", *(spoken(name) for name in scores), "time"]
     body = []
     for row in rows:
@@ -70,62 +72,104 @@ def jobs_table(rows: Sequence[Row], room: int | None = None) -> list[str]:
     return [safe(line) for pair in stacked for line in pair]
 
 
-def seeds_table(rows: Sequence[Row]) -> list[str]:
-    """Mean ± sample standard deviation of jobs that differ in their seed alone; empty if no two completed."""
-    if not rows or "seed" not in rows[0].differs:
-        return []
-    keys, scores = [key for key in rows[0].differs if key != "seed"], _score_names(rows)
+@dataclass
+class Setting:
+    """Runs that differ in seed and fold alone."""
+
+    label: str
+    values: dict[str, str]  # of the other keys that differ
+    rows: list[Row]
+
+    @property
+    def done(self) -> list[Row]:
+        return [row for row in self.rows if row.status == "completed"]
+
+    @property
+    def counted(self) -> str:
+        """`3`, or `2 of 3` where not all have completed."""
+        done, all_ = len(self.done), len(self.rows)
+        return str(all_) if done == all_ else f"{done} of {all_}"
+
+    def mean(self, name: str) -> str:
+        """Mean ± sample standard deviation of a score over the runs that completed; empty if none has it."""
+        values = [row.scores[name] for row in self.done if name in row.scores]
+        return mean_and_spread(name, values) if values else ""
+
+
+def settings_of(rows: Sequence[Row]) -> list[Setting]:
+    """The settings that the rows hold, in the order of their first runs, labelled A, B, …, Z, AA, …"""
     groups: dict[tuple[str, ...], list[Row]] = {}
+    keys = [key for key in rows[0].differs if key not in REPLICATES] if rows else []
     for row in rows:
         groups.setdefault(tuple(row.differs[key] for key in keys), []).append(row)
-    body, largest = [], 0
-    for values, members in groups.items():
-        done = [row.scores for row in members if row.status == "completed"]
-        largest = max(largest, len(done))
-        counted = str(len(done)) if len(done) == len(members) else f"{len(done)} of {len(members)}"
-        cells = [[one[name] for one in done if name in one] for name in scores]
-        body.append(
-            [
-                *values,
-                counted,
-                *(mean_and_spread(name, cell) if cell else "" for name, cell in zip(scores, cells, strict=True)),
-            ]
-        )
-    if largest < 2:
+    return [
+        Setting(_letters(index), dict(zip(keys, values, strict=True)), members)
+        for index, (values, members) in enumerate(groups.items())
+    ]
+
+
+def _letters(index: int) -> str:
+    return (_letters(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)
+
+
+def over_what(rows: Sequence[Row]) -> str:
+    """What the runs of one setting differ in: `seeds`, `folds`, or both."""
+    words = {"seed": "seeds", "data.fold": "folds"}
+    return " and ".join(words[key] for key in REPLICATES if len({row.differs.get(key, "") for row in rows}) > 1)
+
+
+def seeds_table(rows: Sequence[Row]) -> list[str]:
+    """Mean ± sample standard deviation of jobs that differ in seed and fold alone; empty if no two completed."""
+    settings = settings_of(rows)
+    if not over_what(rows) or max(len(setting.done) for setting in settings) < 2:
         return []
-    head = [*keys, "seeds", *(spoken(name) for name in scores)]
-    right = range(len(keys), len(head))
-    return ["mean ± standard deviation over the seeds", *columns(head, body, right=list(right))]
+    keys, scores = list(settings[0].values), score_names(rows)
+    over = over_what(rows)
+    body = [
+        [*setting.values.values(), setting.counted, *(setting.mean(name) for name in scores)] for setting in settings
+    ]
+    head = [*keys, over, *(spoken(name) for name in scores)]
+    return [
+        f"mean ± standard deviation over the {over}",
+        *columns(head, body, right=list(range(len(keys), len(head)))),
+    ]
 
 
 def sweep_csv(rows: Sequence[Row]) -> str:
     """`sweep.csv`: every job with its settings, status, whole results and the command that trains it alone."""
+    return _csv("job", [str(row.number) for row in rows], rows, {"command": [row.command for row in rows]})
+
+
+def runs_csv(settings: Sequence[Setting]) -> str:
+    """As `sweep_csv`, of runs that were looked at together, each with the label of its setting."""
+    pairs = [(setting.label, row) for setting in settings for row in setting.rows]
+    return _csv("setting", [label for label, _ in pairs], [row for _, row in pairs], {})
+
+
+def _csv(first: str, names: Sequence[str], rows: Sequence[Row], last: dict[str, list[str]]) -> str:
     keys = list(rows[0].differs)
     metrics = list(dict.fromkeys(name for row in rows for name in row.results.get("metrics", {})))
     plain = ("weights_sha256", "steps", "epochs", "seconds", "images_per_second")
     best = ("metric", "value", "epoch", "step")
-    head = ["job", *keys, "status", *metrics, *(f"best/{name}" for name in best), *plain, "folder", "command"]
+    head = [first, *keys, "status", *metrics, *(f"best/{name}" for name in best), *plain, "folder", *last]
     body = []
-    for row in rows:
+    for index, row in enumerate(rows):
         kept = row.results.get("best") or {}
         body.append(
             [
-                str(row.number),
+                names[index],
                 *(row.differs[key] for key in keys),
                 row.status,
-                *(_cell(row.results.get("metrics", {}).get(name)) for name in metrics),
-                *(_cell(kept.get(name)) for name in best),
-                *(_cell(row.results.get(name)) for name in plain),
+                *(row.results.get("metrics", {}).get(name) for name in metrics),
+                *(kept.get(name) for name in best),
+                *(row.results.get(name) for name in plain),
                 "" if row.folder is None else str(row.folder),
-                row.command,
+                *(column[index] for column in last.values()),
             ]
         )
     return csv_text(head, body)
 
 
-def _score_names(rows: Sequence[Row]) -> list[str]:
+def score_names(rows: Sequence[Row]) -> list[str]:
+    """The names of all scores, each once."""
     return list(dict.fromkeys(name for row in rows for name in row.scores))
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else repr(value)

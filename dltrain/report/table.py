@@ -3,19 +3,26 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dltrain.report.student import Mean
 from dltrain.report.terminal import safe, width
 
 SHARES = {"accuracy", "class_accuracy", "top5", "macro_f1", "f1", "precision", "recall", "mean_iou", "dice", "clipped"}
-_SPOKEN = {"macro_f1": "macro F1", "top5": "top-5"}
+_SPOKEN = {"macro_f1": "macro F1", "top5": "top-5", "r2": "R²", "mae": "MAE"}
+Cell = str | float | None  # of a CSV file
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def is_share(name: str) -> bool:
     """True for metrics between 0 and 1 that people read in percent: `val/accuracy`, `test/accuracy/cat`."""
     return not SHARES.isdisjoint(name.split("/"))
+
+
+def rank(name: str) -> tuple[bool, bool, bool, str]:
+    """A sorting key: shares first, then R², losses last."""
+    return not is_share(name), not _is_r2(name), name.endswith("loss"), name
 
 
 def percent(value: float) -> str:
@@ -27,10 +34,16 @@ def percent(value: float) -> str:
 
 
 def metric(name: str, value: float) -> str:
-    """A metric's value: `98.1 %` for shares, four digits for the rest."""
+    """A metric's value: `98.1 %` for shares, `0.934` for R² (`1.000` for 1 alone), four digits for the rest."""
     if not math.isfinite(value):
         return str(value)
+    if _is_r2(name) and abs(value) < 10:
+        return f"{value:.3f}" if value == 1 or value < 0.9995 else f"{math.floor(value * 10_000) / 10_000:.4f}"
     return percent(value) if is_share(name) else f"{value:.4g}"
+
+
+def _is_r2(name: str) -> bool:
+    return "r2" in name.split("/")[:2]
 
 
 def spoken(name: str) -> str:
@@ -49,6 +62,28 @@ def count(number: int, thing: str = "") -> str:
         return f"{number:,}"
     plural = f"{thing}es" if thing.endswith("s") else f"{thing}s"
     return f"{number:,} {thing if number == 1 else plural}"
+
+
+def short(number: int) -> str:
+    """`842`, `61.7 k`, `1.81 G`: three digits."""
+    value = float(number)
+    for unit in ("", " k", " M", " G", " T"):
+        if value < 999.5 or unit == " T":
+            break
+        value /= 1000
+    return f"{number}" if not unit else f"{value:.3g}{unit}" if value < 999.5 else f"{value:,.0f}{unit}"
+
+
+def memory(number: int) -> str:
+    """`842 bytes`, `4.0 KiB`, `128 MiB`."""
+    if number < 1024:
+        return count(number, "byte")
+    value = number / 1024
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1023.5 or unit == "TiB":
+            break
+        value /= 1024
+    return f"{value:.1f} {unit}" if value < 99.95 else f"{value:,.0f} {unit}"
 
 
 def duration(seconds: float) -> str:
@@ -77,13 +112,13 @@ def standard_error(correct: int, total: int) -> float:
 
 def mean_and_spread(name: str, values: Sequence[float]) -> str:
     """`98.1 % ± 0.2`: mean and sample standard deviation; the mean alone for one value."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return metric(name, mean)
-    spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    mean = Mean.of(values)
+    if mean.n < 2:
+        return metric(name, mean.value)
     if is_share(name):
-        return f"{percent(mean)} ± {spread * 100:.1f}"
-    return f"{metric(name, mean)} ± {spread:.2g}"
+        return f"{percent(mean.value)} ± {mean.deviation * 100:.1f}"
+    digits = f"{mean.deviation:.3f}" if _is_r2(name) else f"{mean.deviation:.2g}"
+    return f"{metric(name, mean.value)} ± {digits}"
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
@@ -100,6 +135,36 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     return lines
 
 
+def folded(text: str, room: int | None) -> list[str]:
+    """The text in lines of at most `room` columns, each indented as the first is; one line without `room`.
+
+    A word that is longer stays whole: a path that the terminal folds can still be copied.
+    """
+    if room is None or width(text) <= room:
+        return [text]
+    indent = text[: len(text) - len(text.lstrip())]
+    return [indent + line for line in _lines(text.strip(), room - len(indent))]
+
+
+def labelled(label: str, text: str, room: int | None, indent: int = 13) -> list[str]:
+    """`label  text`, folded below itself; one line without `room`."""
+    lines = [text] if room is None else _lines(text, max(20, room - indent))
+    return [f"{'' if i else label:<{indent}}{line}" for i, line in enumerate(lines)]
+
+
+def _lines(text: str, room: int) -> list[str]:
+    """Broken between words by columns, of which some letters take two and `textwrap` counts one."""
+    lines, line = [], ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line else word
+        if line and width(longer) > room:
+            lines.append(line.rstrip())
+            line = word
+        else:
+            line = longer
+    return [*lines, line.rstrip()]
+
+
 def csv_cell(value: str) -> str:
     """A text cell with an apostrophe before what a spreadsheet would take for a formula; numbers stay."""
     if value.startswith(_FORMULA):
@@ -110,10 +175,13 @@ def csv_cell(value: str) -> str:
     return value
 
 
-def csv_text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """CSV (RFC 4180, line ends `\\n`) of text cells, each made safe by `csv_cell`."""
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """CSV (RFC 4180, line ends `\\n`): text made safe by `csv_cell`, numbers with every bit of theirs, None empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for row in [head, *rows]:
-        writer.writerow([csv_cell(cell) for cell in row])
+    writer.writerow([csv_cell(cell) for cell in head])
+    for row in rows:
+        writer.writerow(
+            ["" if cell is None else csv_cell(cell) if isinstance(cell, str) else repr(cell) for cell in row]
+        )
     return text.getvalue()

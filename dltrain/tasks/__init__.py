@@ -4,17 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from PIL.Image import Image
 from torch import Tensor, nn
 
+from dltrain.data.batch import Batch as Batch
+
 Scalars = dict[str, Tensor]
-
-
-class Batch(NamedTuple):
-    """Images as the model sees them (float, normalized), with their targets and sample numbers."""
-
-    images: Tensor  # (B, C, H, W)
-    targets: Tensor | None  # (B,) | (B, K) | (B, H, W)
-    ids: Tensor  # (B,) sample numbers, int64: what is random about a sample is drawn by its number
 
 
 @dataclass(frozen=True)
@@ -35,13 +30,24 @@ class Prediction(NamedTuple):
     values: Tensor  # (B, K) probabilities of the classes, or real values
 
 
+Picture = Callable[[], Image]  # draws when it is called: what needs matplotlib or waits for the device is done then
+
+
+class Evaluation(NamedTuple):
+    """What a task finds out about itself on a split."""
+
+    metrics: dict[str, float]  # names without the split: "accuracy"
+    pictures: dict[str, Picture] = {}  # noqa: RUF012 - "confusion", "worst", …: names of files below pictures/
+
+
 class Task(Protocol):
     """An nn.Module that holds its networks: one state_dict, one `.to()`, one EMA copy."""
 
     monitor: str  # "val/accuracy", "-val/loss" (smaller is better): what `best` means; "step": the last is the best
 
     def updates(self) -> list[Update]: ...
-    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]: ...  # names without the split: "accuracy"
+    def evaluate(self, batches: Iterable[Batch]) -> Evaluation: ...
     def predict(self, images: Tensor) -> Prediction: ...
-    def pictures(self, batch: Batch) -> dict[str, Tensor]: ...
+    def answer(self, outputs: Tensor) -> Tensor: ...  # what predict says, from the network's outputs: (B, K) both
+    def pictures(self, batch: Batch) -> dict[str, Picture]: ...  # of a training batch, as the networks see it
     def state_dict(self) -> dict[str, Any]: ...

@@ -10,6 +10,7 @@ from dltrain.config.spec import DataSpec
 from dltrain.models import build_model
 from dltrain.tasks import Task
 from dltrain.tasks.classification import Classification
+from dltrain.tasks.regression import Regression
 
 
 def build_task(cfg: Config, spec: DataSpec, train_targets: Tensor | None) -> Task:
@@ -18,6 +19,18 @@ def build_task(cfg: Config, spec: DataSpec, train_targets: Tensor | None) -> Tas
     `train_targets` (N,) are the training set's, for `task.balanced`; with None such a task can only evaluate, for
     which class weights do not matter. Raises Mistake where a class to balance has no image.
     """
+    if isinstance(cfg.task, groups.Regression):
+        return Regression(
+            build_model(cfg.model, spec.shape, spec.num_outputs),
+            spec.value_names,
+            value_mean=spec.value_mean,
+            value_std=spec.value_std,
+            value_units=spec.value_units,
+            mean=spec.mean,
+            std=spec.std,
+            loss=cfg.task.loss,
+            delta=cfg.task.delta,
+        )
     if not isinstance(cfg.task, groups.Classification):
         raise TypeError(f"no task is built from {type(cfg.task).__qualname__}")
     weights, can_learn = None, True

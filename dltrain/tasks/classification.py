@@ -6,24 +6,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dltrain.tasks import Batch, Prediction, Scalars, Update
+from dltrain.tasks import Batch, Evaluation, Picture, Prediction, Scalars, Update
+from dltrain.tasks.answers import Answers, in_words
 from dltrain.tasks.evaluating import at_least_float32, evaluating
 from dltrain.tasks.metrics import Tally
-from dltrain.tasks.pictures import grid, to_pixels
+from dltrain.tasks.pictures import batch_picture, to_pixels
 
 
 def cross_entropy(z: Tensor, y: Tensor, epsilon: float = 0.0, w: Tensor | None = None) -> Tensor:
     """Cross-entropy with label smoothing (Szegedy et al. 2016, section 7) and class weights.
 
-    H_n = -sum_k w_k q'_n(k) log p_n(k) with p_n = softmax(z_n) and q'_n(k) = (1 - epsilon) [k = y_n] + epsilon / K;
-    the mean is sum_n H_n / sum_n w_(y_n), as torch's. z is (N, K), y (N,) and w (K,), at least 0. A batch whose targets
-    weigh nothing has loss 0.
+    H_n = -sum_k w_k q'_n(k) log p_n(k) with p_n = softmax(z_n) and q'_n(k) = (1 - epsilon) q_n(k) + epsilon / K. z is
+    (N, K) and w (K,), at least 0; y is (N,) classes, q_n(k) = [k = y_n], or (N, K) shares q_n(k) of blended images. The
+    mean is sum_n H_n / sum_n sum_k w_k q_n(k), for classes torch's. A batch whose targets weigh nothing has loss 0.
     """
     if w is None:
-        return F.cross_entropy(z, y, label_smoothing=epsilon)
-    weight = w[y].sum()
-    total = F.cross_entropy(z, y, w, label_smoothing=epsilon, reduction="sum")
+        return F.cross_entropy(z, _shares(y, z), label_smoothing=epsilon)
+    weight = weights(y, w).sum()
+    total = F.cross_entropy(z, _shares(y, z), w, label_smoothing=epsilon, reduction="sum")
     return total * torch.where(weight > 0, 1 / weight, 0.0)
+
+
+def weights(y: Tensor, w: Tensor) -> Tensor:
+    """(N,) weight of each target under (K,) class weights: w_y, of shares (N, K) sum_k w_k q(k)."""
+    return (y.to(w.dtype) * w).sum(1) if y.is_floating_point() else w[y]
+
+
+def _shares(y: Tensor, z: Tensor) -> Tensor:
+    return y.to(z.dtype) if y.is_floating_point() else y
 
 
 class Classification(nn.Module):
@@ -68,39 +78,54 @@ class Classification(nn.Module):
     def weight_of(self, batch: Batch) -> Tensor:
         """Sum of the weights of a batch's targets: what the loss is a mean over."""
         assert self.class_weights is not None
-        return self.class_weights[_targets(batch)].sum()
+        return weights(_targets(batch), self.class_weights).sum()
 
     def loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
-        """Mean loss of a micro-batch, and its scalars on the device; `accuracy` is over rows, not weighted."""
+        """Mean loss of a micro-batch, and its scalars on the device; `accuracy` is over rows, not weighted.
+
+        The class of a blended image is the one with the largest share.
+        """
         y = _targets(batch)
         z = at_least_float32(self.model(batch.images))
         loss = cross_entropy(z, y, self.label_smoothing, self.class_weights)
-        right = (z.detach().argmax(1) == y).float().mean()
+        right = (z.detach().argmax(1) == _classes(y)).float().mean()
         return loss, {"loss": loss.detach(), "accuracy": right}
 
-    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
+    def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
         """`loss accuracy macro_f1`, `top5` with six classes or more, and `class_accuracy/<name>`: see `Tally`.
 
-        Leaves no trace: no statistics, modes, gradients or random numbers are touched.
+        Pictures: `confusion`, `worst` (the wrong answers with the highest loss) and `predictions` (images spread over
+        the split). Leaves no trace: no statistics, modes, gradients or random numbers are touched.
         """
-        tally = Tally(len(self.class_names), self.mean.device)
+        tally, answers = Tally(len(self.class_names), self.mean.device), Answers(self.class_names)
         with evaluating(self):
             for batch in batches:  # the loader's own work stays outside of inference mode: it may keep what it makes
                 with torch.inference_mode():
-                    tally.add(at_least_float32(self.model(batch.images)), _targets(batch))
-        return tally.read(self.class_names)
+                    z, y = at_least_float32(self.model(batch.images)), _targets(batch)
+                    losses = tally.add(z, y)
+                    answers.add(batch, z, losses, lambda images: to_pixels(images, self.mean, self.std))
+        return Evaluation(tally.read(self.class_names), answers.pictures(tally.confusion))
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        """(B, K) probabilities of the classes, of (B, K) outputs of the network."""
+        return outputs.softmax(1)
 
     def predict(self, images: Tensor) -> Prediction:
         """Probabilities (B, K) of the classes for images (B, C, H, W), normalized as in training."""
         with evaluating(self), torch.inference_mode():
-            return Prediction(at_least_float32(self.model(images)).softmax(1))
+            return Prediction(self.answer(at_least_float32(self.model(images))))
 
-    def pictures(self, batch: Batch) -> dict[str, Tensor]:
-        """`batch`: up to 64 images as the network sees them, on one uint8 sheet (C, H', W')."""
-        return {"batch": grid(to_pixels(batch.images[:64], self.mean, self.std))}
+    def pictures(self, batch: Batch) -> dict[str, Picture]:
+        """`batch`: its first images as the network sees them, with their classes."""
+        return {"batch": batch_picture(batch, self.mean, self.std, lambda y: in_words(y, self.class_names))}
 
 
 def _targets(batch: Batch) -> Tensor:
     if batch.targets is None:
         raise ValueError("a classifier needs targets")
     return batch.targets
+
+
+def _classes(y: Tensor) -> Tensor:
+    """(N,) classes; of (N, K) shares the largest."""
+    return y.argmax(1) if y.is_floating_point() else y

@@ -58,11 +58,13 @@ class Tally:
         self.nats = torch.zeros((), dtype=torch.float64, device=device)
         self.top5 = torch.zeros((), dtype=torch.int64, device=device)
 
-    def add(self, logits: Tensor, targets: Tensor) -> None:
-        """Count (N, K) logits of at least float32 against (N,) targets."""
+    def add(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Count (N, K) logits of at least float32 against (N,) targets. Returns the (N,) losses."""
         count_pairs(self.confusion, targets, logits.argmax(1))
-        self.nats += torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+        losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        self.nats += losses.sum(dtype=torch.float64)
         self.top5 += in_top(logits, targets, 5).sum()
+        return losses
 
     def read(self, class_names: tuple[str, ...]) -> dict[str, float]:
         """`loss accuracy macro_f1`, `top5`, and `class_accuracy/<name>` of each class that has images."""

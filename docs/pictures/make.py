@@ -1,6 +1,6 @@
-"""Makes killed-and-resumed.png: trains the default twice, kills one run three times, and draws both.
+"""Makes the README's pictures: trains the default twice, kills one run three times, and draws both.
 
-python docs/pictures/make.py        (needs matplotlib)
+python docs/pictures/make.py
 """
 
 import csv
@@ -13,12 +13,9 @@ import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import torch
+from PIL import Image
 
-from dltrain.config.compose import compose
-from dltrain.data import describe, open_data
-from dltrain.tasks.pictures import grid, to_pixels
-
+HERE = Path(__file__).parent
 EPOCHS = 20
 WORDS = [f"trainer.epochs={EPOCHS}", "trainer.save_every=20"]
 
@@ -61,18 +58,26 @@ def main() -> None:
         runs = [whole / "run", broken / "run"]
         sha = [json.loads((run / "results.json").read_text())["weights_sha256"] for run in runs]
         assert sha[0] == sha[1], "not the same weights"
-        draw(*(rows(run) for run in runs), kills, sha[0])
+        pictures = whole / "run" / "pictures"
+        draw(*(rows(run) for run in runs), kills, sha[0], pictures / "batch.png")
+        side_by_side([pictures / f"{name}.png" for name in ("run", "worst", "confusion")])
 
 
-def draw(a: list[dict[str, float]], b: list[dict[str, float]], kills: list[int], sha: str) -> None:
-    cfg, _ = compose([])
-    spec = describe(cfg, print)
-    data = open_data(cfg, spec, torch.device("cpu"), "resident", 0, print)
-    batch = next(data.batches(0))
-    sheet = grid(to_pixels(batch.images[:64], torch.tensor(spec.mean), torch.tensor(spec.std)))
+def side_by_side(files: list[Path]) -> None:
+    """The first picture, and the others below it."""
+    first, *others = [Image.open(file).convert("RGB") for file in files]
+    height = round(first.width / sum(one.width / one.height for one in others))
+    others = [one.resize((round(one.width * height / one.height), height), Image.Resampling.LANCZOS) for one in others]
+    whole = Image.new("RGB", (first.width, first.height + height), "white")
+    whole.paste(first, (0, 0))
+    for i, one in enumerate(others):
+        whole.paste(one, (sum(other.width for other in others[:i]), first.height))
+    whole.quantize(128).save(HERE / "first-run.png", optimize=True)
 
+
+def draw(a: list[dict[str, float]], b: list[dict[str, float]], kills: list[int], sha: str, batch: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=[1, 1.7], layout="constrained")
-    left.imshow(sheet[0].numpy(), cmap="gray")
+    left.imshow(Image.open(batch))
     left.set_title("a batch, as LeNet-5 sees it")
     left.axis("off")
 
@@ -86,7 +91,7 @@ def draw(a: list[dict[str, float]], b: list[dict[str, float]], kills: list[int],
     right.xaxis.get_major_locator().set_params(integer=True)
     right.set(xlabel="epoch", yscale="log", title=f"both runs end with weights sha256 {sha[:12]}…")
     right.legend(fontsize=8)
-    figure.savefig(Path(__file__).parent / "killed-and-resumed.png", dpi=110)
+    figure.savefig(HERE / "killed-and-resumed.png", dpi=110)
 
 
 if __name__ == "__main__":

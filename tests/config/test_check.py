@@ -122,7 +122,18 @@ BETWEEN = [
     (["init=run"], "needs the run"),
     (["data.mean=[0.1]", "data.std=[0.1,0.2]"], "differ in length"),
     (["optim.name=adam"], "does not fit"),
+    (["data.augment.resized_crop=0.5", "data.loader=resident"], "as they are read"),
+    (["model=mlp", "data=digits_pose", "data.augment.cutmix=1"], "classes only"),
     (["data=mnist", "data.root='a${b}'"], "holds"),
+    (["data.fold=1"], "says nothing of how many"),
+    (["data.folds=3", "data.fold=3"], "there is no such fold"),
+    (["data.classes=[3]"], "fewer than two"),
+    (["data=digits_pose", "model=mlp", "data.sampling=balanced"], "needs classes"),
+    (["data=digits_pose", "model=mlp", "data.train_per_class=5"], "needs classes"),
+    (["data=digits_pose", "model=mlp", "data.classes=[a,b]"], "needs classes"),
+    (["mode=summary", "trainer.dry_run=true"], "tries a training"),
+    (["data=csv", "data.root=x.csv", "data.values=[]"], "names no column"),
+    (["data=csv", "data.root=x.csv", "data.values=[a,a]"], "named twice"),
 ]
 
 
@@ -164,6 +175,8 @@ def test_what_is_right_passes(words: list[str]) -> None:
         ([], {"shape": (1, 28, 28)}, "too small"),
         (["task.class_weights=[1,2]"], {}, "10 classes"),
         (["data.mean=[0.1,0.2,0.3]"], {}, "channels"),
+        (["data.augment.saturation=0.2"], {}, r"saturation=0\.2 changes colours, and the images of digits are grey"),
+        (["data.augment.hue=0.1"], {}, r"hue=0\.1 changes colours"),
         (["model.norm=batch", "trainer.batch_size=1"], {}, "two images"),
         (["model.norm=batch", "trainer.batch_size=9", "trainer.micro_batch_size=4"], {}, "two images"),
         (["model.norm=batch"], {"counts": {"train": 1, "val": 1}}, "two images"),

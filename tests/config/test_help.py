@@ -1,5 +1,6 @@
 """Help for people: complete, true to the dataclasses, and readable on a narrow screen."""
 
+import itertools
 import shlex
 import textwrap
 
@@ -12,7 +13,7 @@ from dltrain.config.choices import alone, keys_of
 from dltrain.config.compose import compose
 from dltrain.config.help import EXAMPLES, GROUP_SUMMARIES, show
 from dltrain.config.messages import Mistake
-from dltrain.config.mode import GROUPS
+from dltrain.config.mode import GROUPS, Config
 from dltrain.config.precheck import precheck
 from dltrain.config.value import default_of, written
 
@@ -28,7 +29,9 @@ def test_overview_is_one_screen_and_names_every_group_and_option() -> None:
     assert max(map(len, lines)) <= 80
     assert set(GROUP_SUMMARIES) == set(GROUPS)
     for group in GROUPS:
-        row = next(line for line in lines if line.startswith(f"  {group} "))
+        at = next(number for number, line in enumerate(lines) if line.startswith(f"  {group} "))
+        more = itertools.takewhile(lambda line: line.startswith("     "), lines[at + 1 :])
+        row = " ".join([lines[at], *more])
         assert [word.rstrip("*") for word in row.split()[1:]] == table.options(group)
         assert row.count("*") == 1
 
@@ -86,6 +89,19 @@ def test_examples_run() -> None:
         checked = precheck(words)
         if not {"-m", "resume=last", "run=last"} & set(words):
             compose(checked)
+
+
+def test_every_mode_has_an_example_and_every_key_that_stands_alone_its_modes() -> None:
+    text = show(columns=80)
+    shown = {word.removeprefix("mode=") for words, _ in EXAMPLES for word in words if word.startswith("mode=")}
+    assert shown | {"train"} == set(table.options("mode"))
+    rows = [line.split() for line in text[text.index("keys that stand alone") :].splitlines()]
+    every = [key.name for key in alone(Config)]
+    assert ["every", "mode", *every] in rows
+    for mode in table.options("mode"):
+        for key in alone(table.schema("mode", mode)):
+            if key.name not in every:
+                assert mode in next(row for row in rows if row and row[0] == key.name)
 
 
 def test_commands(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

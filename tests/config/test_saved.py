@@ -11,6 +11,8 @@ import pytest
 
 from dltrain.config import saved, table
 from dltrain.config.compose import compose
+from dltrain.config.data import Augment
+from dltrain.config.groups import Trainer
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import Config
 
@@ -71,7 +73,7 @@ ATTACKS = {
     "a null byte": changed("data", "root", to="a\0b"),
     "a model by path": changed("model", "name", to="os.system"),
     "a model of no name": changed("model", "name", to=None),
-    "a mode of no name": changed("mode", to="predict"),
+    "a mode of no name": changed("mode", to="obey"),
     "a list as a name": changed("model", "name", to=["mlp"]),
     "a text for a number": changed("trainer", "epochs", to="3"),
     "a float for a whole number": changed("trainer", "epochs", to=3.0),
@@ -102,8 +104,10 @@ def test_an_edited_config_is_refused(name: str) -> None:
         saved.from_json(json.dumps(ATTACKS[name]))
 
 
-@pytest.mark.parametrize("path", [("seed",), ("model",), ("model", "name"), ("trainer", "epochs"), ("mode",)])
-def test_a_missing_key_is_refused(path: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "path", [("mode",), ("model", "name"), *((group,) for group in table.SCHEMAS if group != "mode")]
+)
+def test_a_missing_group_or_name_is_refused(path: tuple[str, ...]) -> None:
     tree = copy.deepcopy(plain())
     at = tree
     for key in path[:-1]:
@@ -111,6 +115,68 @@ def test_a_missing_key_is_refused(path: tuple[str, ...]) -> None:
     del at[path[-1]]
     with pytest.raises(Mistake):
         saved.from_json(json.dumps(tree))
+
+
+FIRST = {  # as the first version wrote it
+    "mode": "train",
+    "seed": 3,
+    "device": "auto",
+    "determinism": "exact",
+    "model": {"name": "mlp", "widths": [8], "depth": None, "activation": "relu", "norm": "none", "dropout": 0.0},
+    "data": {
+        "name": "digits",
+        "size": "auto",
+        "loader": "auto",
+        "workers": None,
+        "mean": None,
+        "std": None,
+        "augment": {"flip": 0.0, "crop": 0, "rotate": 10.0, "translate": 0.1, "scale": 0.1, "shear": 0.0, "cutout": 0},
+    },
+    "task": {"name": "classification", "label_smoothing": 0.0, "class_weights": None, "balanced": False},
+    "reg": {"name": "reg", "l1": 0.0, "l2": 0.0},
+    "clip": {"name": "none"},
+    "optim": {"name": "adamw", "lr": 0.003, "betas": [0.9, 0.999], "eps": 1e-08, "weight_decay": 0.01},
+    "schedule": {"name": "onecycle", "warmup": None},
+    "precision": {"name": "auto"},
+    "trainer": {
+        "name": "trainer",
+        "epochs": 20,
+        "steps": 20,
+        "max_time": None,
+        "batch_size": 64,
+        "micro_batch_size": None,
+        "ema": 0.9,
+        "early_stop": None,
+        "eval_every": 1,
+        "save_every": "10min",
+        "compile": False,
+        "threads": "1",
+        "memory_format": "auto",
+    },
+    "log": {"name": "log", "every": 50, "layer_norms": False},
+    "init": {"name": "scratch"},
+}
+
+
+def test_a_run_of_an_earlier_version_opens() -> None:
+    """What it did not know of is as it is by default; what it did say is kept."""
+    read = saved.from_json(json.dumps(FIRST))
+    now = saved.to_json(read)
+    assert now["data"]["augment"].keys() > FIRST["data"]["augment"].keys()  # type: ignore[index]
+    words = ["model=mlp", "model.widths=[8]", "trainer.steps=20", "trainer.threads=1", "trainer.ema=0.9", "seed=3"]
+    assert read == config(*words)
+    for group, settings in FIRST.items():
+        if isinstance(settings, dict):
+            assert {name: now[group][name] for name in settings if name != "augment"} == {
+                name: value for name, value in settings.items() if name != "augment"
+            }
+
+
+def test_a_missing_key_takes_its_default_and_no_other_value() -> None:
+    tree = copy.deepcopy(plain("trainer.epochs=7", "data.augment.flip=0.5"))
+    del tree["trainer"]["epochs"], tree["data"]["augment"], tree["seed"]
+    read = saved.from_json(json.dumps(tree))
+    assert (read.trainer.epochs, read.data.augment, read.seed) == (Trainer().epochs, Augment(), 0)
 
 
 ALIASES = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

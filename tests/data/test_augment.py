@@ -1,7 +1,7 @@
 """Augmentation against torchvision sample by sample, against coordinates, and bit for bit in any batch."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from dltrain.data.augment import (
     CROP,
     CUT,
     DRAWS,
+    ERASE,
     FLIP,
     SCALE,
     SHEAR,
@@ -22,13 +23,16 @@ from dltrain.data.augment import (
     affine,
     augment,
     cutout,
+    erase,
+    exponential,
     flip_and_crop,
     sin_cos,
 )
 from dltrain.engine import random
 
 IDS = torch.tensor([7, 3, 123_456_789_012, 0, 41])
-ALL = Augment(flip=0.5, crop=3, rotate=25, translate=0.15, scale=0.2, shear=12, cutout=7)
+COLOR = Augment(brightness=0.3, contrast=0.4, saturation=0.5, hue=0.2)
+ALL = replace(COLOR, flip=0.5, crop=3, rotate=25, translate=0.15, scale=0.2, shear=12, cutout=7, erase=0.5)
 EACH = [
     Augment(flip=0.5),
     Augment(crop=3),
@@ -37,6 +41,9 @@ EACH = [
     Augment(scale=0.5),
     Augment(shear=30),
     Augment(cutout=6),
+    Augment(erase=0.8),
+    Augment(contrast=0.5),
+    COLOR,
     ALL,
 ]
 
@@ -88,6 +95,45 @@ def test_cutout_is_torchvisions_erase_sample_by_sample() -> None:
         assert torch.equal(
             ours[i], V.erase(images[i], y, x, min(top + 7, 24) - y, min(left + 7, 17) - x, torch.zeros(1))
         )
+
+
+def rectangle(u: Tensor, height: int, width: int) -> tuple[int, int, int, int]:
+    """Top, left, height, width of what is erased, as the paper has it, for one sample's five numbers in float64."""
+    area = (0.02 + 0.31 * float(u[1])) * height * width
+    shape = 0.3 ** (1 - 2 * float(u[2]))
+    shape = min(max(shape, area / width**2), height**2 / area)
+    tall, wide = max(1, round(math.sqrt(area * shape))), max(1, round(math.sqrt(area / shape)))
+    return int(float(u[3]) * (height - tall + 1)), int(float(u[4]) * (width - wide + 1)), tall, wide
+
+
+@pytest.mark.parametrize("size", [(24, 17), (16, 16), (6, 60), (1, 1)])
+def test_erasing_is_torchvisions_erase_of_the_papers_rectangle(size: tuple[int, int]) -> None:
+    images, ids = some_images(200, height=size[0], width=size[1]) + 1, torch.arange(200)
+    ours = augment(images, ids, 2, 5, Augment(erase=0.6))
+    u = drawn(ids)[:, ERASE : ERASE + 5]
+    for i in range(200):
+        expected = V.erase(images[i], *rectangle(u[i], *size), torch.zeros(1)) if u[i, 0] < 0.6 else images[i]
+        assert torch.equal(ours[i], expected), i
+
+
+def test_erased_areas_are_even_within_their_limits_and_lie_anywhere() -> None:
+    count, side = 2000, 64
+    ids = torch.arange(count)
+    erased = augment(torch.ones(1, 1, side, side).expand(count, -1, -1, -1), ids, 0, 0, Augment(erase=1.0)) == 0
+    area = erased.flatten(1).double().mean(1).sort().values
+    assert 0.018 < area[0] < 0.022
+    assert 0.32 < area[-1] < 0.34
+    assert (area - torch.linspace(0.02, 0.33, count).double()).abs().max() < 0.31 * 2 / math.sqrt(count)
+    tall, wide = (erased[:, 0].any(dim).sum(1).double() for dim in (2, 1))
+    assert 0.27 < (tall / wide).min() < 0.33  # whole pixels
+    assert 1 / 0.33 < (tall / wide).max() < 1 / 0.27
+    assert abs((tall / wide).log().mean()) < 0.06  # neither tall nor wide is favoured
+    where = erased.float().mean(0)[0]
+    assert where.min() > 0
+    assert (where - where.flip(0)).abs().max() < 0.06
+    assert (where - where.flip(1)).abs().max() < 0.06
+    share = augment(torch.ones(count, 1, 8, 8), ids, 0, 0, Augment(erase=0.25)).flatten(1).min(1).values == 0
+    assert abs(share.double().mean() - 0.25) < 0.03
 
 
 def test_an_image_of_its_own_coordinates_shows_where_each_pixel_came_from() -> None:
@@ -150,6 +196,14 @@ def test_no_strength_is_no_change() -> None:
     assert torch.equal(flip_and_crop(images, torch.zeros(5, dtype=torch.bool), still.long(), still.long(), 0), images)
     assert (affine(images, still, still, still, still + 1, still) - images).abs().max() < 1e-3
     assert torch.equal(cutout(images, still, still, 0), images)
+    assert torch.equal(erase(images, torch.zeros(5, 5), 0.0), images)
+    assert augment(images.to(torch.uint8), IDS, 0, 0, Augment()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("cfg", EACH)
+def test_whole_numbers_become_what_their_float32_becomes(cfg: Augment) -> None:
+    images = some_images()
+    assert torch.equal(augment(images.to(torch.uint8), IDS, 0, 0, cfg), augment(images, IDS, 0, 0, cfg))
 
 
 def test_inputs_are_left_alone() -> None:
@@ -165,6 +219,15 @@ def test_switching_one_change_on_does_not_move_another() -> None:
     flips_only = augment(images, IDS, 0, 0, Augment(flip=0.5))
     with_cut = augment(images, IDS, 0, 0, Augment(flip=0.5, cutout=3))
     assert torch.equal(torch.where(with_cut == 0, flips_only, with_cut), flips_only)
+    with_all = augment(images, IDS, 0, 0, Augment(flip=0.5, cutout=3, erase=0.9, brightness=1e-6, hue=1e-6))
+    assert not torch.equal(with_all, with_cut)
+    seen = with_all != 0
+    assert (with_all - with_cut)[seen].abs().max() < 0.01
+
+
+def test_what_is_drawn_for_a_change_never_moves() -> None:
+    """A run's record holds: the columns of what was there first are those of fewer draws."""
+    assert torch.equal(drawn(IDS)[:, :10], random.uniform(random.key(5, "augment", 2), IDS, 10))
 
 
 def test_strengths_are_reached_and_not_passed() -> None:
@@ -194,10 +257,15 @@ def test_sin_cos_is_exact_enough_and_the_same_at_every_place_of_a_vector() -> No
     assert torch.equal(alone, torch.stack([sin[::50], cos[::50]]))
 
 
+def test_exponential_is_exact_enough() -> None:
+    values = torch.linspace(-2, 2, 1003, dtype=torch.float64)
+    assert (exponential(values) / values.exp() - 1).abs().max() < 1e-13
+
+
 def test_no_change_in_strength_is_ignored() -> None:
-    """Every field of the settings changes pixels."""
+    """Every field of the settings changes pixels, but for those that are not made here."""
     images = some_images()
-    for field, value in {
+    strengths = {
         "flip": 1.0,
         "crop": 3,
         "rotate": 30,
@@ -205,7 +273,15 @@ def test_no_change_in_strength_is_ignored() -> None:
         "scale": 0.3,
         "shear": 30,
         "cutout": 9,
-    }.items():
+        "brightness": 0.3,
+        "contrast": 0.3,
+        "saturation": 0.3,
+        "hue": 0.1,
+        "erase": 1.0,
+    }
+    elsewhere = {"resized_crop", "mixup", "cutmix"}  # test_resized_crop.py, test_mix.py
+    assert strengths.keys() | elsewhere == {field.name for field in fields(Augment)}
+    for field, value in strengths.items():
         assert not torch.equal(augment(images, IDS, 0, 0, replace(Augment(), **{field: value})), images), field
 
 

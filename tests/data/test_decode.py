@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dltrain.data.decode import UnreadableError, decode, read_header
+from dltrain.data.decode import UnreadableError, decode, examine
 from dltrain.text import safe_text
 from tests.data.conftest import picture
 
@@ -47,7 +47,7 @@ def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     expected = UPRIGHT[orientation](stored)
     assert np.array_equal(np.asarray(decode(file, 3)), expected)
     file.seek(0)
-    assert read_header(file)[:2] == expected.shape[:2]
+    assert examine(file)[:2] == expected.shape[:2]
 
 
 def test_the_eight_orientations_differ() -> None:
@@ -81,7 +81,7 @@ def test_16_bit_grey_is_scaled_not_cut() -> None:
     assert np.asarray(decode(saved(Image.fromarray(values)), 1)).tolist() == [[0, 0, 1, 1, 128, 255]]
     three = np.asarray(decode(saved(Image.fromarray(values)), 3))
     assert three[0, 4].tolist() == [128, 128, 128]
-    assert read_header(saved(Image.fromarray(values))).grey
+    assert examine(saved(Image.fromarray(values))).grey
 
 
 def test_16_bit_colour_keeps_the_high_byte() -> None:

@@ -76,8 +76,9 @@ def test_licence_and_checksum_lie_beside_the_sheet() -> None:
 
 def test_describing_data_needs_no_torch() -> None:
     code = (
-        "import sys; from dltrain.config import data, model, mode; from dltrain.data import describe, folder, mnist;"
-        "spec = describe(mode.Train(data=data.Digits(), model=model.LeNet5()), print);"
+        "import sys; from dltrain.config import data, groups, model, mode;"
+        "from dltrain.data import describe, folder, mnist;"
+        "spec = describe(mode.Train(data=data.Digits(), model=model.LeNet5(), trainer=groups.Trainer()), print);"
         "print(spec.shape, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

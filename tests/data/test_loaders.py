@@ -4,6 +4,7 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.data.conftest import config, quiet
 
 CPU = torch.device("cpu")
 AUGMENT = data.Augment(flip=0.5, crop=2, rotate=10, translate=0.1, scale=0.1, shear=5, cutout=4)
+AUGMENT = replace(AUGMENT, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1, erase=0.5)
 
 
 def take(loader: Data, count: int, step: int = 0) -> list[Batch]:
@@ -55,6 +57,13 @@ def opened(cfg: Train) -> ImageSet:
 @pytest.fixture
 def resident(folder: Train) -> Data:
     return open_data(folder, describe(folder, quiet), CPU, "resident", 0, quiet)
+
+
+def test_every_change_is_on_in_these_tests() -> None:
+    """A new one is tested here from its first day."""
+    elsewhere = {"resized_crop", "mixup", "cutmix"}  # test_resized_crop.py, test_mix.py
+    on = {field.name for field in fields(data.Augment) if getattr(AUGMENT, field.name) != field.default}
+    assert on | elsewhere == {field.name for field in fields(data.Augment)}
 
 
 @pytest.mark.parametrize(("workers", "prefetch"), [(0, 2), (1, 1), (1, 4), (3, 1), (3, 4)])

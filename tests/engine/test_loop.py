@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ from dltrain import checkpoint
 from dltrain.cli import main
 from dltrain.engine import loop
 from dltrain.run import all_runs
+from dltrain.tasks import Evaluation
 from tests.faults.compare import run_differences
 
 SMALL = [
     "model=mlp",
     "model.widths=[16]",
     "trainer.threads=1",
+    "log=quiet",
     "trainer.batch_size=500",
     "trainer.epochs=3",
     "device=cpu",
@@ -31,7 +35,8 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(*words: str, code: int = 0) -> Path:
     before = set(all_runs())
-    assert main([*SMALL, *words]) == code
+    keys = {word.partition("=")[0] for word in words}
+    assert main([*(word for word in SMALL if word.partition("=")[0] not in keys), *words]) == code
     return next(iter(set(all_runs()) - before)).resolve()
 
 
@@ -75,9 +80,9 @@ def forced(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
     """Let the validation accuracy of each epoch be what the test wants."""
     real, calls = loop.evaluate, iter(values)
 
-    def evaluate(cfg: Any, task: Any, data: Any, split: str, step: int, env: Any) -> dict[str, float]:
-        metrics = real(cfg, task, data, split, step, env)
-        return metrics | {"accuracy": next(calls)} if split == "val" else metrics
+    def evaluate(cfg: Any, task: Any, data: Any, split: str, step: int, env: Any) -> Evaluation:
+        found = real(cfg, task, data, split, step, env)
+        return found._replace(metrics=found.metrics | {"accuracy": next(calls)}) if split == "val" else found
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
 
@@ -214,3 +219,34 @@ def test_a_task_without_a_measure_keeps_its_last_weights(monkeypatch: pytest.Mon
     monkeypatch.setattr(Classification, "monitor", "step")
     folder = run()
     assert results(folder)["best"] == {"epoch": 3, "step": 21, "metric": "step", "value": 21}
+
+
+@pytest.mark.parametrize("first", ["true", "false"])
+def test_what_is_logged_may_change_in_the_middle_of_an_epoch(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums of an epoch and of a point of the curves go on for the scalars of both; the result is the same."""
+    whole = run("log.every=5")
+    real, made = loop.train_step, []
+
+    def step(*args: Any) -> None:
+        real(*args)
+        made.append(1)
+        if len(made) == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(loop, "train_step", step)
+    part = run("log.every=5", f"log.layer_norms={first}", code=130)
+    monkeypatch.setattr(loop, "train_step", real)
+    assert main([f"resume={part}", f"log.layer_norms={'false' if first == 'true' else 'true'}"]) == 0
+    assert weights(part) == weights(whole)
+    for column in ("train/loss", "train/accuracy", "train/grad_norm", "val/loss"):
+        assert [row[column] for row in rows(part)] == [row[column] for row in rows(whole)]
+
+
+def test_a_checkpoint_older_than_the_points_of_the_curves_goes_on() -> None:
+    folder = run("schedule=constant")
+    saved = checkpoint.load(folder, "last", print)
+    assert saved is not None
+    older = {name: value for name, value in saved.items() if name not in ("window", "overflows")}
+    checkpoint.save(folder, older, best=False)
+    assert main([f"resume={folder}", "trainer.epochs=4"]) == 0
+    assert weights(folder) == weights(run("schedule=constant", "trainer.epochs=4"))

@@ -22,6 +22,8 @@ _context.set_forkserver_preload(
         "dltrain.cli",
         "dltrain.job",
         "dltrain.modes.train",
+        "matplotlib.figure",
+        "tensorboard.compat.tensorflow_stub.pywrap_tensorflow",
         "tests.faults.pair",
         "tests.hermetic",
     ]
@@ -32,7 +34,7 @@ _context.set_forkserver_preload(
 class Bomb:
     """A signal at the nth call of a function (from 1) whose arguments hold `holding`, before or after it has run."""
 
-    target: str  # "package.module:function"
+    target: str  # "package.module:function", "package.module:Class.method"
     nth: int = 1
     after: bool = False
     holding: str = ""
@@ -43,9 +45,12 @@ class Bomb:
             os.kill(os.getpid(), getattr(signal, name))
 
     def plant(self) -> None:
-        module_name, _, name = self.target.partition(":")
-        module = importlib.import_module(module_name)
-        real: Callable[..., Any] = getattr(module, name)
+        module_name, _, path = self.target.partition(":")
+        owner: Any = importlib.import_module(module_name)
+        *outer, name = path.split(".")
+        for part in outer:
+            owner = getattr(owner, part)
+        real: Callable[..., Any] = getattr(owner, name)
         calls = 0
 
         def armed(*args: Any, **kwargs: Any) -> Any:
@@ -60,7 +65,7 @@ class Bomb:
                 return result
             return real(*args, **kwargs)
 
-        setattr(module, name, armed)
+        setattr(owner, name, armed)
 
 
 def _child(argv: list[str], folder: str, bombs: list[Bomb], setup: str | None) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dltrain.engine import random
-from dltrain.tasks import Batch, Prediction, Scalars, Update
+from dltrain.tasks import Batch, Evaluation, Picture, Prediction, Scalars, Update
 
 
 class Pair(nn.Module):
@@ -54,7 +54,7 @@ class Pair(nn.Module):
         ]
 
     @torch.inference_mode()
-    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
+    def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
         was_training = self.training
         self.eval()
         total, rows = 0.0, 0
@@ -63,12 +63,12 @@ class Pair(nn.Module):
             total += float(loss) * len(batch.ids)
             rows += len(batch.ids)
         self.train(was_training)
-        return {"first_loss": total / rows, "draw": float(torch.rand(()))}
+        return Evaluation({"first_loss": total / rows, "draw": float(torch.rand(()))})
 
     def predict(self, images: Tensor) -> Prediction:
         return Prediction(self.first(images).softmax(1))
 
-    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+    def pictures(self, batch: Batch) -> dict[str, Picture]:
         return {}
 
 

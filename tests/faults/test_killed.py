@@ -14,6 +14,7 @@ SHORT = [
     "trainer.threads=1",
     "device=cpu",
     "data.augment.rotate=10",
+    "log=quiet",
 ]  # 7 steps an epoch
 
 MLP = ["model=mlp", "model.widths=[32]"]
@@ -102,8 +103,8 @@ PLACES = {
     "between temporary file and rename": Bomb("os:replace", 2, holding="last.pt"),
     "between last and best": Bomb("os:replace", 2, after=True, holding="last.pt"),
     "between checkpoint and metrics": Bomb("dltrain.checkpoint:save", 3, after=True),
-    "before the final test": Bomb("dltrain.modes.train:final_metrics"),
-    "after the final test": Bomb("dltrain.modes.train:final_metrics", after=True),
+    "before the final test": Bomb("dltrain.modes.train:final_evaluation"),
+    "after the final test": Bomb("dltrain.modes.train:final_evaluation", after=True),
 }
 
 

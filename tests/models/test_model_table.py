@@ -73,6 +73,13 @@ def test_every_parameter_gets_a_finite_gradient(name: str, word: str) -> None:
         assert p.grad.any(), parameter
 
 
+@every_model
+@pytest.mark.parametrize("outputs", [1, 7])
+def test_any_number_of_outputs(name: str, outputs: int) -> None:
+    cfg = settings(name)
+    assert build_model(cfg, shape(cfg), outputs)(images(cfg)).shape == (BATCH, outputs)
+
+
 @every_variant
 def test_loss_of_a_tiny_batch_falls(name: str, word: str) -> None:
     cfg = settings(name, word)

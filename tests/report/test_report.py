@@ -10,7 +10,7 @@ import pytest
 
 from dltrain.config import data, groups, mode, model, table
 from dltrain.config.spec import DataSpec, Target
-from dltrain.report import Report
+from dltrain.report.lines import Lines
 from dltrain.report.recipe import recipe
 from dltrain.report.terminal import ERASE, Screen
 
@@ -33,7 +33,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def make(out: io.StringIO, folder: Path, typed: tuple[str, ...] = (), **changes: Any) -> Report:
+def make(out: io.StringIO, folder: Path, typed: tuple[str, ...] = (), **changes: Any) -> Lines:
     cfg = mode.Train(
         model=model.LeNet5(), data=data.Digits(), trainer=groups.Trainer(epochs=20), log=groups.Log(), seed=0
     )
@@ -50,7 +50,7 @@ def make(out: io.StringIO, folder: Path, typed: tuple[str, ...] = (), **changes:
     )
     screen = Screen(out, io.StringIO())
     screen.typed = list(typed)
-    return Report(screen, cfg, spec, SimpleNamespace(path=folder))  # type: ignore[arg-type]
+    return Lines(screen, cfg, spec, SimpleNamespace(path=folder))  # type: ignore[arg-type]
 
 
 ENVIRONMENT: Any = SimpleNamespace(device="cpu", threads=2, precision="fp32", reasons={"device": "no GPU here"})
@@ -62,7 +62,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("dltrain.report.run_word", lambda path: "last")
+    monkeypatch.setattr("dltrain.report.lines.run_word", lambda path: "last")
     folder = tmp_path / "outputs" / "2026-11-24" / "21-10-27-lenet5-digits"
     folder.mkdir(parents=True)
     return folder
@@ -145,6 +145,28 @@ def test_an_interrupted_run_says_how_to_go_on(run: Path) -> None:
             "run            outputs/2026-11-24/21-10-27-lenet5-digits",
             "next           dltrain resume=last",
         ]
+
+
+PICTURES = ["run.png", "batch.png", "confusion.png", "predictions.png", "worst.png"]
+
+
+def test_pictures_are_named_below_the_run_and_folded_on_a_narrow_terminal(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for reason, results in (("completed", RESULTS), ("SIGINT", RESULTS | {"metrics": {}})):
+        out = io.StringIO()
+        make(out, run).end(results, reason, PICTURES)
+        lines = out.getvalue().splitlines()
+        at = lines.index("run            outputs/2026-11-24/21-10-27-lenet5-digits")
+        assert lines[at + 1] == (
+            "pictures       pictures/run.png, batch.png, confusion.png, predictions.png, worst.png"
+        )
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal = Terminal()
+    make(terminal, run).end(RESULTS, "completed", PICTURES)
+    folded = terminal.getvalue().split("pictures       ")[1].split("next")[0].split()
+    assert folded == ["pictures/run.png,", "batch.png,", "confusion.png,", "predictions.png,", "worst.png"]
+    assert all(len(line) <= 40 for line in terminal.getvalue().splitlines() if ".png" in line)
 
 
 def test_inside_a_sweep_banner_and_end_go_to_run_log_alone(run: Path) -> None:

@@ -20,6 +20,16 @@ def test_data_spec_comes_back_equal(tmp_path):
     assert record.spec() == SPEC
 
 
+def test_a_data_spec_of_an_earlier_version_is_read():
+    tree = json.loads(json.dumps(spec_to_json(SPEC)))
+    older = {name: value for name, value in tree.items() if not name.startswith("value_")}
+    assert len(older) < len(tree)
+    assert spec_from_json(older) == SPEC
+    del older["shape"]
+    with pytest.raises(ValueError):
+        spec_from_json(older)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -15,7 +15,7 @@ from dltrain.run import Run, all_runs
 
 # A tenth of a second: 28 steps.
 WORDS = ["model=mlp", "model.widths=[4]", "model.dropout=0.5", "schedule=constant"]
-WORDS += ["trainer.ema=0.9", "trainer.threads=1", "trainer.batch_size=500"]
+WORDS += ["trainer.ema=0.9", "trainer.threads=1", "trainer.batch_size=500", "log=quiet"]
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,28 @@ def test_eval_without_checkpoint_and_with_other_classes_is_a_mistake(here, capsy
     assert main(["mode=eval", f"run={here.path}"]) == 2
 
 
+def test_eval_answers_in_the_units_that_the_run_has_learned(tmp_path, monkeypatch, capsys):
+    """Other training values below another root move neither the network's answers nor the figures of the test."""
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.RandomState(0)
+    arrays = {}
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_images"] = draw.randint(0, 256, (12, 8, 8)).astype(np.uint8)
+        arrays[f"{split}_values"] = arrays[f"{split}_images"].mean((1, 2))
+    np.savez("then.npz", **arrays)
+    np.savez("now.npz", **(arrays | {"train_values": 10 * arrays["train_values"] + 5}))
+    np.savez("other.npz", **arrays, value_names=np.array(["light"]))
+    words = ["data=array", "data.targets=values", "model=mlp", "model.widths=[8]", "trainer.threads=1", "log=quiet"]
+    assert main([*words, "data.root=then.npz", "trainer.epochs=2", "trainer.batch_size=6", "output=run"]) == 0
+    for name in ("then", "now"):
+        assert main(["mode=eval", "run=run", f"data.root={name}.npz", f"output={name}"]) == 0
+        found = json.loads(Path(name, "results.json").read_text())["metrics"]
+        assert found == json.loads(Path("run/results.json").read_text())["metrics"]
+    capsys.readouterr()
+    assert main(["mode=eval", "run=run", "data.root=other.npz"]) == 2
+    assert "value_names is ('light',)" in capsys.readouterr().err
+
+
 def test_eval_says_when_it_is_not_bit_exact(here, capsys):
     edit(here.path / "environment.json", lambda tree: tree["versions"].update(torch="2.0"))
     assert main(["mode=eval", "run=last"]) == 0

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltrain.config import model as settings
@@ -140,7 +141,8 @@ def test_evaluation_leaves_no_trace() -> None:
     before, modes = trace(), [m.training for m in task.modules()]
     task.evaluate([batch])
     task.predict(batch.images)
-    task.pictures(batch)
+    for draw in (*task.evaluate([batch]).pictures.values(), *task.pictures(batch).values()):
+        draw()
     assert all(torch.equal(a, b) for a, b in zip(before, trace(), strict=True))
     assert modes == [m.training for m in task.modules()]
     assert not frozen.training
@@ -178,8 +180,8 @@ def test_what_a_loader_keeps_during_evaluation_can_be_trained_on() -> None:
 def test_evaluation_is_the_same_in_any_portions_and_neither_smoothed_nor_weighted() -> None:
     task, batch = make_task(epsilon=0.3, weights=WEIGHTS), make_batch()
     assert batch.targets is not None
-    whole = task.evaluate([batch])
-    parts = task.evaluate(Batch(*(f[i : i + 5] for f in batch)) for i in range(0, 24, 5))
+    whole = task.evaluate([batch]).metrics
+    parts = task.evaluate(Batch(*(f[i : i + 5] for f in batch)) for i in range(0, 24, 5)).metrics
     assert whole == pytest.approx(parts, rel=1e-12)
     z = task.model(batch.images).detach()
     assert whole["loss"] == pytest.approx(written_out(z, batch.targets, 0.0, [1.0] * K), rel=1e-12)
@@ -199,14 +201,116 @@ def test_prediction_is_softmax_in_evaluation_mode() -> None:
 def test_picture_shows_the_pixels_that_were_read() -> None:
     task = make_task()
     pixels = torch.arange(10 * 42, dtype=torch.float64).remainder(256).view(10, 1, 6, 7)
-    batch = Batch((pixels / 255 - 0.25) / 0.5, torch.zeros(10, dtype=torch.int64), torch.arange(10))
-    sheet = task.pictures(batch)["batch"]
-    assert sheet.dtype == torch.uint8
-    assert sheet.shape == (1, 2 * 6 + 2, 8 * 7 + 7 * 2)  # two rows of eight, gaps of two
-    assert torch.equal(sheet[0, :6, :7], pixels[0, 0].to(torch.uint8))
-    assert torch.equal(sheet[0, 8:, 9:16], pixels[9, 0].to(torch.uint8))
-    assert (sheet[0, 6:8] == 255).all()
-    assert task.pictures(batch._replace(images=batch.images[:1]))["batch"].shape == (1, 6, 7)
+    batch = Batch((pixels / 255 - 0.25) / 0.5, torch.arange(10) % K, torch.arange(10))
+    sheet = np.asarray(task.pictures(batch)["batch"]())
+    shown = [sheet[y : y + 84, x : x + 98] for y, x in corners(sheet)]
+    assert len(shown) == 10
+    for image, enlarged in zip(pixels[:, 0].numpy().astype(np.uint8), shown, strict=True):
+        assert np.array_equal(enlarged, np.kron(image[:, :, None], np.ones((14, 14, 3), dtype=np.uint8)))
+    one = task.pictures(batch._replace(images=batch.images[:1], targets=None))["batch"]()
+    assert one.size == (98 + 2 + 24, 84 + 2 + 2 + 24)
+
+
+def corners(sheet: np.ndarray) -> list[tuple[int, int]]:
+    """Where the images of a sheet are: inside of their thin frames, row by row."""
+    frame = (sheet == 224).all(axis=2)
+    sides = (
+        (y, x) for y, x in np.argwhere(frame) if frame[y, x : x + 100].sum() == 100 and frame[y : y + 86, x].sum() == 86
+    )
+    return [(int(y) + 1, int(x) + 1) for y, x in sides]
+
+
+def test_larger_images_are_fewer_and_other_channels_are_grey() -> None:
+    task = make_task()
+    small, large = (task.pictures(make_images(40, side))["batch"]() for side in (128, 129))
+    assert small.width * small.height > large.width * large.height
+    two = Classification(nn.Identity(), NAMES, mean=(0.0, 0.0), std=(1.0, 1.0))
+    picture = np.asarray(two.pictures(Batch(torch.rand(3, 2, 8, 8), None, torch.arange(3)))["batch"]())
+    assert (picture[:, :, 0] == picture[:, :, 2]).all()
+
+
+def make_images(n: int, side: int) -> Batch:
+    return Batch(torch.zeros(n, 1, side, side), torch.zeros(n, dtype=torch.int64), torch.arange(n))
+
+
+# ---- shares of classes, as mixup and cutmix make them
+
+
+def soft(n: int = 50) -> Tensor:
+    g = torch.Generator().manual_seed(1)
+    share = torch.rand(n, 1, generator=g, dtype=torch.float64)
+    one, other = (F.one_hot(torch.randint(K, (n,), generator=g), K).double() for _ in range(2))
+    return share * one + (1 - share) * other
+
+
+def written_out_shares(z: Tensor, q: Tensor, epsilon: float, w: list[float]) -> float:
+    total, weight = 0.0, 0.0
+    for scores, shares in zip(z.double().numpy(), q.numpy(), strict=True):
+        log_p = scores - scores.max() - np.log(np.exp(scores - scores.max()).sum())
+        smooth = [(1 - epsilon) * share + epsilon / len(w) for share in shares]
+        total += -sum(w[k] * smooth[k] * log_p[k] for k in range(len(w)))
+        weight += sum(w[k] * shares[k] for k in range(len(w)))
+    return float(total / weight)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_cross_entropy_of_shares_is_its_formula_and_torchs(epsilon: float, weights: list[float] | None) -> None:
+    z = torch.randn(50, K, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 5
+    q, w = soft(), None if weights is None else torch.tensor(weights, dtype=torch.float64)
+    found = cross_entropy(z, q, epsilon, w)
+    assert found.item() == pytest.approx(written_out_shares(z, q, epsilon, weights or [1.0] * K), rel=1e-13)
+    if w is None:
+        assert found.item() == pytest.approx(F.cross_entropy(z, q, label_smoothing=epsilon).item(), rel=1e-14)
+    single = cross_entropy(z.float(), q.float(), epsilon, None if w is None else w.float()).item()
+    assert single == pytest.approx(found.item(), rel=1e-6)
+    assert torch.autograd.gradcheck(lambda z: cross_entropy(z, q, epsilon, w), z.requires_grad_())
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_shares_of_one_class_are_that_class(epsilon: float, weights: list[float] | None) -> None:
+    task, batch = make_task(epsilon=epsilon, weights=weights), make_batch()
+    assert batch.targets is not None
+    same = batch._replace(targets=F.one_hot(batch.targets, K).double())
+    (update,) = task.updates()
+    (loss, scalars), (other, other_scalars) = update.loss(batch), update.loss(same)
+    assert loss.item() == pytest.approx(other.item(), rel=1e-14)
+    assert scalars["accuracy"] == other_scalars["accuracy"]
+    if update.count is not None:
+        assert update.count(batch).item() == pytest.approx(update.count(same).item(), rel=1e-14)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_accumulated_gradient_of_shares_is_that_of_the_large_batch(weights: list[float] | None) -> None:
+    task, batch = make_task(epsilon=0.1, weights=weights), make_batch()._replace(targets=soft(24))
+    (update,) = task.updates()
+
+    def gradient(parts: list[slice]) -> Tensor:
+        task.zero_grad()
+        micros = [Batch(*(field[part] for field in batch)) for part in parts]
+        counts = torch.stack([update.count(m) if update.count else torch.tensor(float(len(m.ids))) for m in micros])
+        for micro, count in zip(micros, counts, strict=True):
+            (update.loss(micro)[0] * count / counts.sum()).backward()
+        return torch.cat([p.grad.flatten() for p in task.parameters() if p.grad is not None])
+
+    torch.testing.assert_close(gradient([slice(0, 10), slice(10, 24)]), gradient([slice(0, 24)]), rtol=0, atol=1e-14)
+
+
+def test_accuracy_of_a_blended_image_is_by_its_largest_share_and_half_precision_stays_out() -> None:
+    task = make_task().float()
+    images = make_batch(4).images.float()
+    z = task.model(images)
+    targets = torch.full((4, K), 0.1).scatter(1, z.argmax(1, keepdim=True), 0.5)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, scalars = task.loss(Batch(images, targets, torch.arange(4)))
+    assert loss.dtype == torch.float32
+    assert scalars["accuracy"].item() == 1.0
+
+
+def test_answer_is_what_predict_gives() -> None:
+    task, batch = make_task().eval(), make_batch()
+    assert torch.equal(task.answer(task.model(batch.images)), task.predict(batch.images).values)
 
 
 def test_a_step_reads_nothing_back_to_the_host() -> None:
@@ -217,23 +321,30 @@ def test_a_step_reads_nothing_back_to_the_host() -> None:
     update.loss(batch)[0].backward()
     assert update.count is not None
     update.count(batch)
+    shares = batch._replace(targets=torch.ones(24, K, device="meta") / K)
+    update.loss(shares)[0].backward()
+    update.count(shares)
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_step_and_its_evaluation_never_wait_for_the_gpu() -> None:
+    from dltrain.tasks.answers import Answers
     from dltrain.tasks.metrics import Tally
+    from dltrain.tasks.pictures import to_pixels
 
     task = make_task(epsilon=0.1, weights=WEIGHTS, norm=settings.Norm.batch).float().cuda()
     batch = Batch(*(field.cuda() for field in make_batch() if field is not None))
     batch = batch._replace(images=batch.images.float())
     assert batch.targets is not None
-    tally = Tally(K, torch.device("cuda"))
+    tally, answers = Tally(K, torch.device("cuda")), Answers(NAMES)
     torch.use_deterministic_algorithms(True)
     torch.cuda.set_sync_debug_mode("error")
     try:
         task.loss(batch)[0].backward()
-        tally.add(task.model(batch.images).detach(), batch.targets)
+        task.loss(batch._replace(targets=F.one_hot(batch.targets, K).float()))[0].backward()
+        z = task.model(batch.images).detach()
+        answers.add(batch, z, tally.add(z, batch.targets), lambda images: to_pixels(images, task.mean, task.std))
     finally:
         torch.cuda.set_sync_debug_mode("default")
         torch.use_deterministic_algorithms(False)

@@ -60,7 +60,7 @@ def test_a_class_without_images_cannot_be_balanced() -> None:
 
 def test_balanced_without_training_targets_evaluates_and_refuses_to_learn() -> None:
     task = make(None, balanced=True)
-    assert 0 <= task.evaluate([BATCH])["accuracy"] <= 1
+    assert 0 <= task.evaluate([BATCH]).metrics["accuracy"] <= 1
     with pytest.raises(ValueError, match="balanced"):
         task.updates()
     assert make(None).updates()

@@ -1,0 +1,95 @@
+"""mode=export: a run's network as ONNX, with its preprocessing, run beside the network before it counts as done."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dltrain
+from dltrain import atomic, checkpoint, environment
+from dltrain.config.messages import Failure
+from dltrain.config.mode import Export
+from dltrain.config.spec import DataSpec
+from dltrain.data.steps import preprocessing
+from dltrain.loaded import open_task
+from dltrain.modes.export_onnx import TOLERANCE, Difference, measure, write_onnx
+from dltrain.output import made
+from dltrain.report.table import labelled, memory, near
+from dltrain.report.terminal import Screen
+from dltrain.run import Run, find
+from dltrain.text import json_bytes
+
+
+def run(cfg: Export, spec: DataSpec, screen: Screen) -> int:
+    """Write `model.onnx` and `preprocess.json` of `cfg.run`'s `cfg.checkpoint`. Returns 0.
+
+    Raises Failure, and leaves nothing, if the file does not answer as the network does.
+    """
+    assert cfg.run is not None
+    folder = find(cfg.run, "run")
+    env = environment.resolve(cfg, spec, Run(folder).environment())
+    environment.apply(env)
+    task, state = open_task(folder, cfg, spec, cfg.checkpoint.value, screen.line)
+    screen.line(f"{near(folder)}   checkpoint {cfg.checkpoint.value}, step {state['step']:,}")
+    about = describe(cfg, spec, folder, task, state["step"])
+    with made(cfg.output, folder / "export") as product:
+        path = product.temporary / "model.onnx"
+        write_onnx(path, task, spec, about)
+        found = measure(path, task, spec, env.threads)
+        if not found.small:
+            raise Failure(f"the file does not answer as the network does, so it was not kept:\n  {words(found, spec)}")
+        readers = json_bytes(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+        atomic.write_new(product.temporary / "preprocess.json", lambda file: file.write(readers))
+    show(product.path, found, spec, screen)
+    return 0
+
+
+def describe(cfg: Export, spec: DataSpec, folder: Path, task: Any, step: int) -> dict[str, Any]:
+    """What a reader of the file has to know: its metadata, and `preprocess.json`."""
+    name = "probabilities" if spec.class_names else "values"
+    return {
+        "dltrain": dltrain.__version__,
+        "run": "/".join(folder.resolve().parts[-2:]),
+        "checkpoint": cfg.checkpoint.value,
+        "step": step,
+        "weights_sha256": checkpoint.weights_sha256(task.state_dict()),
+        "model": cfg.model.name,
+        "input": {"name": "images", "type": "uint8", "shape": ["batch", *spec.shape]},
+        "output": {"name": name, "shape": ["batch", spec.num_outputs]},
+        "class_names": list(spec.class_names),
+        "value_names": list(spec.value_names),
+        "value_units": list(spec.value_units),
+        "preprocessing": preprocessing(cfg, spec),
+        "normalization_is_inside": True,
+    }
+
+
+def show(place: Path, found: Difference, spec: DataSpec, screen: Screen) -> None:
+    """What was made, how near it comes, and how to use it."""
+    shape = ", ".join(map(str, spec.shape))
+    name = "probabilities" if spec.class_names else "values"
+    sizes = [f"{file.name} {memory(file.stat().st_size)}" for file in sorted(place.iterdir())]
+    rows = {
+        "checked": f"{words(found, spec)}, by onnxruntime in batches of 1, 4 and 7",
+        "input": f"images: uint8 (batch, {shape}); normalized inside; preprocess.json tells how to get there",
+        "output": f"{name}: (batch, {spec.num_outputs})",
+        "files": ", ".join(sizes),
+    }
+    for label, text in rows.items():
+        for line in labelled(label, text, screen.columns if screen.live else None):
+            screen.line(line)
+    snippet = [
+        "import numpy, onnxruntime",
+        f"session = onnxruntime.InferenceSession({str(Path(near(place)) / 'model.onnx')!r})",
+        f"images = numpy.zeros((1, {shape}), numpy.uint8)",
+        f'{name} = session.run(None, {{"images": images}})[0]',
+    ]
+    for line in ("", *(f"    {line}" for line in snippet), "", f"written      {near(place)}"):
+        screen.line(line)
+
+
+def words(found: Difference, spec: DataSpec) -> str:
+    """The differences in words."""
+    of = f"probabilities differ by {found.answers:.1e} at most, their logarithms by {found.logits:.1e} of the largest"
+    if not spec.class_names:
+        of = f"values differ by {found.answers:.1e} standard deviations at most"
+    return f"{of} (allowed: {TOLERANCE:.0e})"

@@ -1,0 +1,154 @@
+"""Images through a network, file by file: decoded by threads, in passes of one size, for any number of files."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from dltrain import environment
+from dltrain.config.spec import DataSpec
+from dltrain.data.decode import UnreadableError
+from dltrain.data.imageset import Images
+from dltrain.data.inputs import Inputs
+from dltrain.data.preprocess import Preprocess
+from dltrain.data.sizes import to_image
+from dltrain.engine.precision import autocast
+from dltrain.environment import Environment
+from dltrain.report.predictions import Predictions
+from dltrain.report.table import count, duration, percent
+from dltrain.report.terminal import Screen
+from dltrain.text import safe_text
+
+CHUNK = 16  # images in each pass, also for a single one: what an image gets must not hang on their number
+AHEAD = 4 * CHUNK  # images that are decoded before they are needed, at most
+THREADS = 8  # that decode, at most
+ON_SHEET = 64
+EVERY = 10.0  # seconds between two lines of progress where there is no terminal
+
+Decoded = Images | UnreadableError
+
+
+def network(task: Any, spec: DataSpec, env: Environment) -> Callable[[list[Images]], NDArray[Any]]:
+    """A function from at most `CHUNK` images to the task's answers (B, K), in evaluation's preprocessing and precision.
+
+    Each pass has `CHUNK` images, zeros in place of those that are not there. So the same kernels compute an image
+    however many others there are, and its bits depend on nothing but weights, pixels and device.
+    """
+    normalize = Preprocess(spec, env.device).normalize
+
+    def answers(images: list[Images]) -> NDArray[Any]:
+        pixels = np.zeros((CHUNK, *spec.shape), np.uint8)
+        pixels[: len(images)] = images
+        batch = normalize(torch.from_numpy(pixels).to(env.device)).contiguous(memory_format=env.memory_format)
+        with autocast(env.precision, env.device):
+            values: torch.Tensor = task.predict(batch).values
+        return values[: len(images)].cpu().numpy()
+
+    return answers
+
+
+def predict_files(
+    inputs: Inputs,
+    read: Callable[[Path], Images],
+    answers: Callable[[list[Images]], NDArray[Any]],
+    spec: DataSpec,
+    screen: Screen,
+) -> tuple[Predictions, tuple[list[Image], list[str]]]:
+    """What the network says of each file; and images as it sees them with captions, some from all over the list."""
+    total = len(inputs.files)
+    found = Predictions(spec.class_names or spec.value_names, total, classes=bool(spec.class_names))
+    chosen = set(np.linspace(0, total - 1, min(total, ON_SHEET)).astype(int).tolist())
+    pictures: list[Image] = []
+    captions: list[str] = []
+    waiting: list[tuple[int, Images]] = []
+    progress = Progress(screen, total)
+
+    def pass_on() -> None:
+        names = [inputs.files[number] for number, _ in waiting]
+        values = answers([pixels for _, pixels in waiting])
+        found.add(names, values)
+        for (number, pixels), row in zip(waiting, values, strict=True):
+            if number in chosen:
+                pictures.append(to_image(pixels))
+                captions.append(_caption(inputs.files[number], row, spec))
+        waiting.clear()
+
+    for number, decoded in enumerate(decoded_files(inputs, read)):
+        if isinstance(decoded, UnreadableError):
+            name = inputs.files[number]
+            found.unreadable.append((name, _reason(decoded, inputs.root / name)))
+        else:
+            waiting.append((number, decoded))
+        if len(waiting) == CHUNK or (waiting and number == total - 1):
+            pass_on()
+        progress(number + 1)
+    screen.clear()
+    return found, (pictures, captions)
+
+
+def decoded_files(inputs: Inputs, read: Callable[[Path], Images]) -> Iterator[Decoded]:
+    """Each file's image, or why there is none, in their order; decoded by threads that keep a little ahead."""
+
+    def attempt(name: str) -> Decoded:
+        try:
+            return read(inputs.root / name)
+        except UnreadableError as error:
+            return error
+
+    threads = min(THREADS, environment.usable_cores()[0])
+    pool = ThreadPoolExecutor(threads)
+    under_way: deque[Future[Decoded]] = deque()
+    try:
+        for name in inputs.files:
+            under_way.append(pool.submit(attempt, name))
+            if len(under_way) == AHEAD:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Progress:
+    """A live line on a terminal, else a line every ten seconds."""
+
+    def __init__(self, screen: Screen, total: int) -> None:
+        self._screen = screen
+        self._total = total
+        self._began = self._told = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        """Call after each file."""
+        self._screen.progress("predicting", done, self._total, lambda: self._parts(done))
+        if not self._screen.live and time.monotonic() - self._told > EVERY:
+            self._told = time.monotonic()
+            self._screen.line("predicting  " + "  ".join(self._parts(done)))
+
+    def _parts(self, done: int) -> list[str]:
+        passed = max(time.monotonic() - self._began, 1e-3)
+        left = duration(passed / done * (self._total - done))
+        return [f"{done:,} of {count(self._total, 'file')}", f"{left} left", f"{done / passed:,.0f} files/s"]
+
+
+def _reason(error: UnreadableError, path: Path) -> str:
+    """Why, without the name, which stands beside it."""
+    if isinstance(error.__cause__, OSError) and error.__cause__.strerror:
+        return f"cannot be read: {error.__cause__.strerror}"
+    return str(error).removeprefix(f"{safe_text(str(path))} ")
+
+
+def _caption(name: str, row: NDArray[Any], spec: DataSpec) -> str:
+    """The file, and below it what the network says."""
+    if spec.class_names:
+        label = int(np.argmax(row))
+        said = [f"{spec.class_names[label]}  {percent(float(row[label]))}"]
+    else:
+        said = [f"{value_name} {value:.4g}" for value_name, value in zip(spec.value_names[:3], row, strict=False)]
+    return "\n".join([safe_text(Path(name).name), *(safe_text(line) for line in said)])

@@ -1,0 +1,106 @@
+"""The lecture pages: every command in them runs, one after another, as a student types it but for its length."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from dltrain.cli import main
+from dltrain.data.digits_pose import open_digits_pose
+from dltrain.run import Run
+
+LECTURE = Path(__file__).parents[1] / "docs" / "lecture"
+PAGES = sorted(LECTURE.glob("*.md"))
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(LECTURE))
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, LECTURE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def shortened(words: list[str]) -> list[str]:
+    """One epoch of large batches, two values of each sweep: the same keys, so that what is typed is what is checked."""
+    short = []
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == "trainer.epochs":
+            value = "1"
+        elif key in ("seed", "model.widths", "data.values"):
+            value = ",".join(value.split(",")[:2])
+        short.append(f"{key}={value}" if value else word)
+    keys = {word.partition("=")[0] for word in short}
+    if "-m" in words:
+        short += [
+            word
+            for word in ("trainer.epochs=1", "trainer.batch_size=1000", "trainer.threads=1")
+            if word.partition("=")[0] not in keys
+        ]
+    return short
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_run_one_after_another(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = script("make").commands(page)
+    assert len(lines) >= 4
+    for words in lines:
+        if words[0] == "python":
+            assert words[1] == "docs/lecture/functions.py"
+            script("functions").main(Path(words[2]))
+            continue
+        assert words[0] == "dltrain"
+        assert main(shortened(words[1:])) == 0, (words, capsys.readouterr().err)
+    trained = [word.partition("=")[2] for words in lines for word in words if word.startswith("output=")]
+    assert trained
+    for output in trained:
+        assert (Path(output) / "sweep.csv").is_file()
+        assert all(Run(path).results()["metrics"]["test/r2"] < 1 for path in Path(output).iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert (page.parent / target).is_file(), target
+    assert not re.search(r"\b[A-Z]{6,}\b", text)  # nothing left to be filled in
+
+
+def test_the_functions_are_what_the_page_says() -> None:
+    functions = script("functions")
+    x, y = np.random.default_rng(0).random((2, 100))
+    relu = lambda z: np.maximum(z, 0)  # noqa: E731
+    four = relu(2 * x - 1) + relu(1 - 2 * x) + relu(2 * y - 1) + relu(1 - 2 * y)
+    assert np.allclose(functions.tents(x, y), four)
+    functions.main(Path())
+    with np.load("wave.npz", allow_pickle=False) as file:
+        pixels, values = file["test_images"], file["test_values"]
+    assert pixels.shape == (4096, 1, 2)
+    expected = np.sin(2 * np.pi * pixels[:, 0, 0] / 255) * np.cos(2 * np.pi * pixels[:, 0, 1] / 255)
+    assert np.allclose(values, expected, atol=1e-6)
+
+
+def test_the_variances_in_the_table_are_those_of_the_training_set() -> None:
+    from dltrain.config.data import DigitsPose
+
+    spec = open_digits_pose(DigitsPose(), None, 0, print).spec
+    text = (LECTURE / "more-outputs.md").read_text(encoding="utf-8")
+    variances = [std**2 for std in spec.value_std]
+    for name, variance in zip(spec.value_names, variances, strict=True):
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {name} |") and "%" in line]
+        own, share = line.split("|")[2:4]
+        assert float(own.split()[0]) == pytest.approx(variance, rel=0.005)
+        assert float(share.split()[0]) == pytest.approx(100 * variance / sum(variances), rel=0.03)
