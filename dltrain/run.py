@@ -180,10 +180,13 @@ def find(text: str, key: str, *, unfinished: bool = False, longer: bool = False)
     unless `longer` says that its length is being changed. Raises Mistake.
     """
     if text == "last":
-        return _find_last(key, unfinished)
+        path = _find_last(key, unfinished)
+        _refuse_links(path)
+        return path
     path = Path(text).expanduser()
     if not os.path.isfile(path / "config.json"):  # noqa: PTH113 - Path.is_file raises for names that are too long
         raise _no_run(text, key, path)
+    _refuse_links(path)
     run = Run(path)
     if unfinished and run.status == "completed" and not longer:
         raise Mistake(
@@ -194,6 +197,16 @@ def find(text: str, key: str, *, unfinished: bool = False, longer: bool = False)
     if unfinished and (owner := lock.live_owner(path)):
         raise lock.owned(f"{key}={text}", owner)
     return path
+
+
+def _refuse_links(path: Path) -> None:
+    """What is written into a run must not lie elsewhere: dltrain makes no links, so whoever made one meant that."""
+    for found in (*path.iterdir(), *path.glob("*/*")):
+        if found.is_symlink():
+            raise Mistake(
+                f"{safe_text(str(found))} is a link, and what a run holds lies in its folder",
+                allowed="files and folders; put what the link leads to in its place",
+            )
 
 
 def _find_last(key: str, unfinished: bool) -> Path:

@@ -186,7 +186,7 @@ def _exit_code(codes: Sequence[int]) -> int:
 
 def _tell_end(rows: Sequence[Row], folder: Path, screen: Screen) -> None:
     screen.line()
-    for text in jobs_table(rows, screen.columns if screen.live else None):
+    for text in jobs_table(rows, screen.room):
         screen.line(text)
     spread = seeds_table(rows)
     for text in ["", *spread] if spread else []:

@@ -64,9 +64,7 @@ def _root(cfg: Config) -> None:
     name = cfg.data.name
     if name in _ROOTS and not cfg.data.root:
         needed, allowed, example = _ROOTS[name]
-        raise Mistake(
-            f"data={name} needs {needed}", allowed=allowed, type_this=f"dltrain data={name} data.root={example}"
-        )
+        raise Mistake(f"data={name} needs {needed}", allowed=allowed, type_this=f"data.root={example}")
 
 
 def _columns(cfg: Config) -> None:

@@ -89,6 +89,16 @@ def _same_network(of_the_run: Config) -> list[str]:
     return words
 
 
+def model_words(wanted: Any, typed: Any) -> list[str]:
+    """The words that turn one model's settings into another's."""
+    plain, words = type(wanted)(), [f"model={option_of('model', wanted)}"]
+    for f in fields(wanted):
+        value = getattr(wanted, f.name)
+        if f.name != "name" and not value == getattr(plain, f.name) == getattr(typed, f.name, value):
+            words.append(f"model.{f.name}={shown(value)}")
+    return words
+
+
 def option_of(group: str, settings: Any) -> str:
     """A name behind `group=` that gives this dataclass and brings no values of a preset."""
     fitting = [name for name in table.options(group) if table.schema(group, name) is type(settings)]

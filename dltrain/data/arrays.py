@@ -11,12 +11,23 @@ from dltrain.data.array_file import HOW, held_in
 from dltrain.data.columns import told_of
 from dltrain.data.cut import complete, refuse_empty
 from dltrain.data.files import root_of
-from dltrain.data.imageset import Images, ImageSet, Numbers, Part, Say, Statistics, value_statistics, with_statistics
+from dltrain.data.imageset import (
+    Images,
+    ImageSet,
+    Numbers,
+    Part,
+    Say,
+    Statistics,
+    measured,
+    spread,
+    value_statistics,
+    with_statistics,
+)
 from dltrain.data.npz import Npz, NpzError
 from dltrain.data.sizes import ArrayReader, Size, final_size, fit, to_image
 from dltrain.text import safe_text
 
-MEASURED = 10_000  # training images that mean and standard deviation are computed from, at most
+MOST_MEASURED = 10_000  # training images that mean and standard deviation are computed from, at most
 PORTION = 256  # of these at a time
 
 
@@ -55,7 +66,8 @@ def open_array(settings: Array, fixed: Size | None, seed: int, say: Say) -> Imag
     native = (images.shape[2], images.shape[3])
     size = final_size(settings.size, fixed, native)
     resized = f"images resized from {native[0]}x{native[1]} to {size[0]}x{size[1]} (largest centred part, antialias)"
-    statistics, measured = _statistics(images, splits["train"])
+    given = settings.mean is not None and settings.std is not None
+    statistics, note = _statistics(images, splits["train"])
     spec = DataSpec(
         name=settings.name,
         shape=(images.shape[1], *size),
@@ -65,7 +77,7 @@ def open_array(settings: Array, fixed: Size | None, seed: int, say: Say) -> Imag
         mean=statistics.mean,
         std=statistics.std,
         where=safe_text(str(path)),
-        notes=(*how, *held.notes, *([resized] if size != native else []), measured),
+        notes=(*how, *held.notes, *([resized] if size != native else []), *([] if given else [note])),
         value_names=tuple(safe_text(name, 1000) for name in held.value_names),
     )
     if not of_classes:
@@ -76,7 +88,7 @@ def open_array(settings: Array, fixed: Size | None, seed: int, say: Say) -> Imag
 
 def _statistics(images: Images, train: Numbers) -> tuple[Statistics, str]:
     """Mean and standard deviation of training images spread evenly over the split, before they are resized."""
-    chosen = train[np.unique(np.linspace(0, len(train) - 1, min(MEASURED, len(train))).astype(np.int64))]
+    chosen = spread(train, MOST_MEASURED)
     portions = (images[chosen[start : start + PORTION]] for start in range(0, len(chosen), PORTION))
     statistics = Statistics.of(portion.transpose(1, 0, 2, 3) for portion in portions)
-    return statistics, f"mean and std measured on {len(chosen):,} training images"
+    return statistics, measured(len(chosen))

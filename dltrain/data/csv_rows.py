@@ -60,8 +60,9 @@ def read_table(path: Path, wanted: Mapping[str, Sequence[str]]) -> Table:
         raise Mistake("there is nothing below its header", allowed="a line for each image")
     uneven = [f"line {line} ({len(cells)})" for line, cells in rows if len(cells) != len(columns)]
     if uneven:
+        has = "has" if len(uneven) == 1 else "have"
         raise Mistake(
-            f"{len(uneven):,} of {len(rows):,} rows have not the {len(columns)} cells of the header: {some(uneven)}",
+            f"{len(uneven):,} of {len(rows):,} rows {has} not the {len(columns)} cells of the header: {some(uneven)}",
             allowed=f"as many cells as line {first} has; a cell with a {DELIMITERS[sign]} in it needs quotes around it",
         )
     return Table(columns, rows)

@@ -81,7 +81,7 @@ class _Problems:
         """`text` is as it stands in the table; `hint` says how to mend this."""
         self.found.setdefault(what, []).append(f"line {line}" + (f" ({safe_text(text, 80)})" if text else ""))
         if hint:
-            self.hints.setdefault(what, hint)
+            self.hints[what] = max(self.hints.get(what, ""), hint, key=len)  # the one that says most
 
     def refuse(self) -> None:
         """Raise Mistake if there are any."""

@@ -21,6 +21,8 @@ from dltrain.data.imageset import (
     Part,
     Say,
     Statistics,
+    measured,
+    spread,
     value_statistics,
     with_statistics,
 )
@@ -30,7 +32,7 @@ from dltrain.keys import hash_text
 from dltrain.text import safe_text, some
 
 OWN_SIZE = (64, 64)
-MEASURED = 256  # training images that mean and standard deviation are computed from, at most
+MOST_MEASURED = 256  # training images that mean and standard deviation are computed from, at most
 
 
 class FileReader:
@@ -109,7 +111,7 @@ def open_files(settings: Files, listed: Listed, fixed: Size | None, seed: int, s
     channels: Channels = 1 if all(header.grey for header in headers) else 3
     size = final_size(settings.size, fixed, OWN_SIZE)
     read = FileReader(root, files, channels, size, settings.max_pixels)
-    statistics, measured = _statistics(settings, scan, read, splits["train"])
+    statistics, note = _statistics(settings, scan, read, splits["train"])
     scan.save()
     unreadable = [LeftOut(file, "unreadable", reason) for file, reason in looked.unreadable.items()]
     of_classes = targets.ndim == 1
@@ -123,7 +125,7 @@ def open_files(settings: Files, listed: Listed, fixed: Size | None, seed: int, s
         mean=statistics.mean,
         std=statistics.std,
         where=listed.where or safe_text(str(root)),
-        notes=(*how, *listed.notes, *not_read(list(looked.unreadable)), *_sizes(headers, size, channels), *measured),
+        notes=(*how, *listed.notes, *not_read(list(looked.unreadable)), *_sizes(headers, size, channels), *note),
         value_names=tuple(safe_text(name, 1000) for name in listed.value_names),
         value_mean=learned.mean,
         value_std=learned.std,
@@ -182,18 +184,18 @@ def _statistics(settings: Files, scan: Scan, read: FileReader, train: Numbers) -
     """Mean and standard deviation of training images spread evenly over the split, kept with the scan."""
     if settings.mean is not None and settings.std is not None:
         return Statistics((0.0,) * read.channels, (1.0,) * read.channels), ()
-    chosen = train[np.unique(np.linspace(0, len(train) - 1, min(MEASURED, len(train))).astype(np.int64))]
+    chosen = spread(train, MOST_MEASURED)
     what = [scan.identity([read.files[number] for number in chosen]).hex(), read.channels, *read.size]
     kept = scan.notes.get("statistics")
     if not (isinstance(kept, dict) and kept.get("of") == what and _numbers(kept, read.channels)):
         try:
-            measured = Statistics.of(read(int(number)) for number in chosen)
+            found = Statistics.of(read(int(number)) for number in chosen)
         except UnreadableError as error:  # it could be read a moment ago
             raise Mistake(str(error), allowed="images that stay as they are while a run begins") from None
-        kept = {"of": what, "mean": list(measured.mean), "std": list(measured.std)}
+        kept = {"of": what, "mean": list(found.mean), "std": list(found.std)}
         scan.keep("statistics", kept)
     statistics = Statistics(tuple(kept["mean"]), tuple(kept["std"]))
-    return statistics, (f"mean and std measured on {len(chosen):,} training images",)
+    return statistics, (measured(len(chosen)),)
 
 
 def _numbers(kept: dict[str, Any], channels: int) -> bool:

@@ -87,6 +87,19 @@ class Statistics(NamedTuple):
         return Statistics(tuple(round(float(m), 4) for m in mean), tuple(round(max(float(s), 1 / 255), 4) for s in std))
 
 
+MEASURED = "mean and std measured on"
+
+
+def measured(count: int) -> str:
+    """The note that mean and standard deviation are those of so many training images."""
+    return f"{MEASURED} {count:,} training image{'' if count == 1 else 's'}"
+
+
+def spread(numbers: Numbers, most: int) -> Numbers:
+    """At most so many of the numbers, spread evenly over them."""
+    return numbers[np.unique(np.linspace(0, len(numbers) - 1, min(most, len(numbers))).astype(np.int64))]
+
+
 def value_statistics(values: NDArray[np.int64] | NDArray[np.float32]) -> Statistics:
     """Of each of the K outputs over (N, K) training values, by exact sums; one that never varies has a deviation of 1.
 

@@ -12,7 +12,7 @@ import numpy as np
 from dltrain.data.files import FileReader
 from dltrain.data.imageset import ImageSet, Reader, Say
 from dltrain.data.scan import Progress, by_threads
-from dltrain.data.select import Chosen
+from dltrain.data.select import Subset
 from dltrain.data.sizes import ArrayReader
 from dltrain.text import safe_text
 
@@ -142,7 +142,7 @@ def look(images: ImageSet, native: Size | None, say: Say) -> Facts:
 
 def _of_array(read: Reader) -> Size | None:
     """Height and width of images that lie in memory."""
-    read = read.read if isinstance(read, Chosen) else read
+    read = read.read if isinstance(read, Subset) else read
     return (read.images.shape[-2], read.images.shape[-1]) if isinstance(read, ArrayReader) else None
 
 

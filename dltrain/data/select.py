@@ -10,23 +10,39 @@ from dataclasses import replace
 
 import numpy as np
 
-from dltrain.config.data import Sampling
+from dltrain.config.data import Data, Sampling
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import Config
 from dltrain.config.nearest import is_near, nearest
 from dltrain.config.quote import quote
 from dltrain.config.ranges import shown
 from dltrain.config.spec import Target
+from dltrain.data import arrays as of_arrays
+from dltrain.data import files as of_files
 from dltrain.data.cut import fold_of, ranks, strata
+from dltrain.data.decode import UnreadableError
 from dltrain.data.files import FileReader
-from dltrain.data.imageset import Images, ImageSet, Numbers, Part, Reader, Say, value_statistics
+from dltrain.data.imageset import (
+    MEASURED,
+    Images,
+    ImageSet,
+    Numbers,
+    Part,
+    Reader,
+    Say,
+    Statistics,
+    measured,
+    spread,
+    value_statistics,
+    with_statistics,
+)
 from dltrain.keys import hash_text
 from dltrain.text import some
 
 BALANCED = "every class comes equally often in an epoch: images of small ones are repeated (data.sampling=balanced)"
 
 
-class Chosen:
+class Subset:
     """Some samples of another reader, numbered anew."""
 
     def __init__(self, read: Reader, numbers: Numbers) -> None:
@@ -46,13 +62,15 @@ def select(images: ImageSet, cfg: Config) -> ImageSet:
 
     Raises Mistake.
     """
-    data, trainer = cfg.data, cfg.trainer
+    data, trainer, whole = cfg.data, cfg.trainer, images
     if data.folds is not None:
         images = take_fold(images, data.folds, data.fold, cfg.seed)
     if data.classes is not None:
         images = take_classes(images, data.classes)
     if data.train_per_class is not None:
         images = take_per_class(images, data.train_per_class, cfg.seed)
+    if images is not whole:
+        images = measure_again(images, data)
     if data.sampling == Sampling.balanced:
         images = replace(images, spec=replace(images.spec, notes=(*images.spec.notes, BALANCED)))
     if trainer.overfit_batches is not None:
@@ -91,9 +109,28 @@ def take_fold(images: ImageSet, folds: int, fold: int, seed: int) -> ImageSet:
     splits = {"train": both[of != fold], "val": both[of == fold]}
     by = "seed and group" if groups is not None else "seed and class" if images.targets.ndim == 1 else "seed"
     note = f"val is fold {fold} of 0 to {folds - 1}, cut from train and val together by {by}"
-    kept = tuple(text for text in images.spec.notes if not text.startswith("val cut from train"))
+    cut_by_seed = tuple(text for text in images.spec.notes if not text.startswith("val cut from train"))
+    kept = tuple(text.replace("val and test cut", "test cut", 1) for text in cut_by_seed)
     splits |= {name: numbers for name, numbers in images.splits.items() if name == "test"}
     return _with_splits(images, splits, note, kept)
+
+
+def measure_again(images: ImageSet, settings: Data) -> ImageSet:
+    """The set with mean and standard deviation of the images that are now trained on, if they were measured at all.
+
+    A fold that is val must have no part in them. Raises Mistake if an image cannot be read any more.
+    """
+    notes = [note for note in images.spec.notes if not note.startswith(MEASURED)]
+    if len(notes) == len(images.spec.notes):
+        return images
+    train = images.splits["train"]
+    chosen = spread(train, of_files.MOST_MEASURED if images.sizes is not None else of_arrays.MOST_MEASURED)
+    try:
+        found = Statistics.of(images.read(number) for number in chosen.tolist())
+    except UnreadableError as error:
+        raise Mistake(str(error), allowed="images that stay as they are while a run begins") from None
+    spec = replace(images.spec, mean=found.mean, std=found.std, notes=(*notes, measured(len(chosen))))
+    return replace(images, spec=with_statistics(spec, settings))
 
 
 def take_classes(images: ImageSet, wanted: Sequence[str]) -> ImageSet:
@@ -178,7 +215,7 @@ def keep(images: ImageSet) -> ImageSet:
     if len(kept) == len(images.targets):
         return images
     names = images.names
-    read = images.read.only(kept) if isinstance(images.read, FileReader) else Chosen(images.read, kept)
+    read = images.read.only(kept) if isinstance(images.read, FileReader) else Subset(images.read, kept)
     return replace(
         images,
         targets=images.targets[kept],

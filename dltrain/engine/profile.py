@@ -113,7 +113,9 @@ def table(events: Iterable[Any], steps: int, on_gpu: bool, longest: int | None =
         name = name.replace("autograd::engine::evaluate_function: ", "backward: ").removeprefix("aten::")
         if longest is not None and len(name) > max(longest, 8):
             name = f"{name[: max(longest, 8) - 1]}…"
-        rows.append([name, *milliseconds, percent(found[by] / (whole or 1.0)), f"{found[2] / steps:g}"])
+        rows.append(
+            [name, *milliseconds, percent(found[by] / (whole or 1.0)), f"{found[2] / steps:.1f}".removesuffix(".0")]
+        )
     head = ["own time a step", *(["GPU ms"] if on_gpu else []), "CPU ms", "share", "calls"]
     spent = f"{step / 1000 / steps:.3f} ms while it is profiled, {own / 1000 / steps:.3f} ms of them between operations"
     return [*columns(head, rows, right=range(1, len(head))), f"a step takes {spent}"]

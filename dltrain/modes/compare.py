@@ -67,7 +67,7 @@ def _unfinished(rows: Iterable[Row], name: str) -> list[str]:
 
 
 def _show(settings: Sequence[Setting], found: Sequence[Difference], notes: Sequence[str], screen: Screen) -> None:
-    room = screen.columns if screen.live else None
+    room = screen.room
     rows = [row for setting in settings for row in setting.rows]
     parts = [
         folded(f"{count(len(rows), 'run')}, {count(len(settings), 'setting')}{_data(rows)}", room),

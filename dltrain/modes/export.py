@@ -75,7 +75,7 @@ def show(place: Path, found: Difference, spec: DataSpec, screen: Screen) -> None
         "files": ", ".join(sizes),
     }
     for label, text in rows.items():
-        for line in labelled(label, text, screen.columns if screen.live else None):
+        for line in labelled(label, text, screen.room):
             screen.line(line)
     snippet = [
         "import numpy, onnxruntime",

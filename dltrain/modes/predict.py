@@ -66,7 +66,7 @@ def run(cfg: Predict, spec: DataSpec, screen: Screen) -> int:
 
 def show(found: Predictions, inputs: Inputs, screen: Screen) -> None:
     """The first rows, the counts, and every file that was left out, or the first of them, with the reason."""
-    room = screen.columns if screen.live else None
+    room = screen.room
     rows = [("predicted", count(len(found.names), "image"))]
     if found.unreadable:
         rows += [("unreadable", count(len(found.unreadable), "file")), *(("", line) for line in _unreadable(found))]

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -145,10 +145,12 @@ def _reason(error: UnreadableError, path: Path) -> str:
 
 
 def _caption(name: str, row: NDArray[Any], spec: DataSpec) -> str:
-    """The file, and below it what the network says."""
+    """The file with the folder that it is in, and below it what the network says; the second part is never cut."""
     if spec.class_names:
         label = int(np.argmax(row))
-        said = [f"{spec.class_names[label]}  {percent(float(row[label]))}"]
+        said = [(spec.class_names[label], percent(float(row[label])))]
     else:
-        said = [f"{value_name} {value:.4g}" for value_name, value in zip(spec.value_names[:3], row, strict=False)]
-    return "\n".join([safe_text(Path(name).name), *(safe_text(line) for line in said)])
+        said = [(value_name, f"{value:.4g}") for value_name, value in zip(spec.value_names[:3], row, strict=False)]
+    path = PurePosixPath(name)
+    file = safe_text(path.name) if path.parent.name == "" else f"{safe_text(path.parent.name)}/\t{safe_text(path.name)}"
+    return "\n".join([file, *(f"{safe_text(one)}\t{value}" for one, value in said)])

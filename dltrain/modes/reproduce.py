@@ -9,7 +9,7 @@ from dltrain.config.compose import leaves
 from dltrain.config.mode import Config, Reproduce, Train
 from dltrain.config.overlay import WITHOUT_EFFECT
 from dltrain.config.spec import DataSpec, spec_to_json
-from dltrain.report.table import columns, near
+from dltrain.report.table import columns, count, near
 from dltrain.report.terminal import Screen
 from dltrain.run import Run, find, shown
 from dltrain.text import safe_text
@@ -43,7 +43,8 @@ def compare(original: Run, again: Run, screen: Screen) -> int:
     tests = first_difference([then["metrics"]], [now["metrics"]])
     same = found is None and tests is None and then["weights_sha256"] == now["weights_sha256"]
     if same:
-        screen.line(f"identical      weights sha256 {now['weights_sha256'][:12]}, {len(rows[1])} rows of metrics.csv")
+        same_rows = count(len(rows[1]), "row")
+        screen.line(f"identical      weights sha256 {now['weights_sha256'][:12]}, {same_rows} of metrics.csv")
     else:
         hashes = [results["weights_sha256"][:12] for results in (then, now)]
         screen.line(f"different      weights sha256 {hashes[0]} then, {hashes[1]} now")

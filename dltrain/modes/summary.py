@@ -16,7 +16,7 @@ def run(cfg: Summary, spec: DataSpec, screen: Screen) -> int:
     found = layers.summarize(network, spec.shape, max(2, batch))
     outputs = count(spec.num_outputs, "class" if spec.class_names else "value")
     of = f"   run {near(find(cfg.run, 'run'))}" if cfg.run is not None else ""
-    room = screen.columns if screen.live else None
+    room = screen.room
     head = [f"{cfg.model.name} for {spec.name}: images of {layers.by(spec.shape)}, {outputs}{of}"]
     if found.device != "meta":
         head.append(f"measured with {count(found.batch, 'image')} on the CPU: the network asks for numbers")

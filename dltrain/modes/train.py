@@ -1,6 +1,7 @@
 """mode=train: train, evaluate, keep the best, test it once."""
 
 import resource
+import shlex
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +14,7 @@ from torch import nn
 from dltrain import checkpoint, environment, signals
 from dltrain.config.messages import Failure, Mistake
 from dltrain.config.mode import Config
+from dltrain.config.overlay import model_words
 from dltrain.config.spec import DataSpec
 from dltrain.data import open_data
 from dltrain.data.loaders import Data
@@ -132,7 +134,7 @@ def build(cfg: Config, spec: DataSpec, data: Data, env: Environment, screen: Scr
     seed_generators(key(cfg.seed, "init"), torch.device("cpu"))
     task: Any = build_task(cfg, spec, data.targets("train"))
     if cfg.init.name == "run":
-        load_weights(task, cfg, screen)
+        load_weights(task, cfg, spec, screen)
     task.to(env.device, memory_format=env.memory_format)
     task.train()
     ema = None if cfg.trainer.ema is None else Ema(task, cfg.trainer.ema)
@@ -150,7 +152,7 @@ def build(cfg: Config, spec: DataSpec, data: Data, env: Environment, screen: Scr
     return State(task, optimizers, ema, scaler), turns
 
 
-def load_weights(task: nn.Module, cfg: Config, screen: Screen) -> None:
+def load_weights(task: nn.Module, cfg: Config, spec: DataSpec, screen: Screen) -> None:
     """Weights of another run's checkpoint (its average, if it kept one), all of which must fit."""
     source = Path(cfg.init.source)
     saved = checkpoint.load(source, cfg.init.checkpoint, screen.line)
@@ -168,9 +170,19 @@ def load_weights(task: nn.Module, cfg: Config, screen: Screen) -> None:
     if odd:
         raise Mistake(
             f"init.source={cfg.init.source} holds another network:\n    " + "\n    ".join(odd),
-            allowed="a run of the same model on images of as many channels, with as many classes or values to be learned",
+            allowed="a run of the same model, with as many channels, and as many classes or values to be learned",
+            type_this=same_model(cfg, spec, source),
         )
     task.load_state_dict(theirs)
+
+
+def same_model(cfg: Config, spec: DataSpec, source: Path) -> str:
+    """The words that make the model that of `source`; empty where that alone would not do."""
+    record = Run(source)
+    theirs, seen = record.read_config().model, record.spec()
+    if seen is None or (seen.shape, seen.num_outputs) != (spec.shape, spec.num_outputs):
+        return ""
+    return shlex.join(model_words(theirs, cfg.model))
 
 
 def final_evaluation(

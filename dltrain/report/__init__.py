@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dltrain.tasks import Picture
 
 
-SPACING = 1.25  # steps from one picture in TensorBoard to the next: bounded, however long a run is
+SPACING = 1.25  # factor on the step from one picture in TensorBoard to the next, which all stay in the event file
 
 
 class Report:

@@ -38,7 +38,7 @@ def difference(setting: Setting, reference: Setting, name: str, why: Why) -> Dif
         other = others.get(_replicate(row))
         values = [] if other is None else [value(one, name) for one in (row, other)]
         if other is None:
-            reason = reason or "no run of the same seed"
+            reason = reason or _unpaired(row, setting, reference, why)
         elif refused := why(row, other):
             reason = refused
         elif None in values:
@@ -46,6 +46,12 @@ def difference(setting: Setting, reference: Setting, name: str, why: Why) -> Dif
         else:
             pairs.append((values[0] or 0.0, values[1] or 0.0))
     return Difference(setting, reference, name, tuple(pairs), reason or ("" if pairs else "no run has completed"))
+
+
+def _unpaired(row: Row, setting: Setting, reference: Setting, why: Why) -> str:
+    """Why a run has no partner: they could not be compared anyway, or there is none of its seed and fold."""
+    refused = next((text for other in reference.done if (text := why(row, other))), "")
+    return refused or f"no run of the same {_paired_by([*setting.rows, *reference.rows])}"
 
 
 def value(row: Row, name: str) -> float | None:
@@ -160,7 +166,7 @@ def differences_text(found: Sequence[Difference], smaller_is_better: bool, room:
         return []
     name, reference, together = found[0].name, found[0].reference, len([one for one in found if len(one.pairs) > 1])
     level, rows = each_level(together), [row for one in found for row in [*one.setting.rows, *reference.rows]]
-    lines = [f"{spoken(name)} minus {reference.label}'s, paired by {_paired_by(rows)}"]
+    lines = folded(f"{spoken(name)} minus {reference.label}'s, paired by {_paired_by(rows)}", room)
     body = []
     for one in found:
         if not one.pairs:

@@ -211,7 +211,7 @@ class Lines:
 
     def _row(self, label: str, text: str) -> None:
         """`label  text`, folded below itself on a narrow terminal."""
-        for line in labelled(label, text, self.screen.columns if self.screen.live else None, LABEL):
+        for line in labelled(label, text, self.screen.room, LABEL):
             self._say(line)
 
     def next_commands(self) -> list[str]:

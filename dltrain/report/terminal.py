@@ -111,6 +111,11 @@ class Screen:
     def columns(self) -> int:
         return max(20, shutil.get_terminal_size((100, 24)).columns)
 
+    @property
+    def room(self) -> int | None:
+        """Columns that a table may take; None where there is no terminal: as many as it needs."""
+        return self.columns if self.live else None
+
     def _write(self, stream: TextIO, text: str) -> None:
         if stream is None or self._is_gone(stream):  # a process may be started without standard streams
             return

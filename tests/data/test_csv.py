@@ -230,6 +230,16 @@ def test_all_that_is_wrong_is_told_at_once_and_counted(write: Write) -> None:
     assert "1 of 60 rows: nothing in label: line 22" in what
 
 
+@pytest.mark.parametrize(
+    ("cells", "hint"), [(("left", "0,5"), "with a decimal point in every"), (("left", "x"), "number in every")]
+)
+def test_of_several_hints_the_one_that_says_most_is_told(write: Write, cells: tuple[str, str], hint: str) -> None:
+    rows = rows_of()
+    for line, cell in enumerate(cells, 4):
+        change(line, "angle", cell)(rows)
+    assert hint in refused(write(rows), **USED).allowed
+
+
 @pytest.mark.parametrize(("cell", "meant"), [("img/07", "img/07.png"), ("img\\07.png", "img/07.png"), ("07.png", "")])
 def test_what_may_have_been_meant_by_a_missing_file_is_said(write: Write, cell: str, meant: str) -> None:
     rows = rows_of()

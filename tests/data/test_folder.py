@@ -212,7 +212,7 @@ def test_folders_that_cannot_be_used_are_explained(make_folder: MakeFolder, coun
 def test_no_root_a_missing_root_and_a_file_are_mistakes(tmp_path: Path) -> None:
     with pytest.raises(Mistake) as caught:
         open_set(config(data.Folder()), quiet)
-    assert caught.value.type_this == "dltrain data=folder data.root=photos"
+    assert caught.value.type_this == "data.root=photos"
     assert "does not exist" in refused(tmp_path / "absent")
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(tmp_path / "file")

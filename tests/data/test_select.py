@@ -57,6 +57,30 @@ def test_folds_follow_the_seed() -> None:
     assert first != other
 
 
+@pytest.mark.parametrize("keys", [{"folds": 4, "fold": 1}, {"train_per_class": 3}, {"classes": ["a", "c"]}])
+def test_mean_and_deviation_are_of_the_images_that_are_trained_on(
+    make_folder: MakeFolder, keys: dict[str, Any]
+) -> None:
+    root = make_folder({"a": 12, "b": 15, "c": 10}, size=(16, 16))
+    whole, images = (open_set(config(data.Folder(root=str(root), size="16", **one)), quiet) for one in ({}, keys))
+    pixels = np.stack([images.read(number) for number in images.splits["train"].tolist()]) / 255
+    assert images.spec.mean == pytest.approx(pixels.mean((0, 2, 3)), abs=1e-4)
+    assert images.spec.std == pytest.approx(pixels.std((0, 2, 3)), abs=1e-4)
+    assert images.spec.mean != whole.spec.mean  # the control
+    assert f"mean and std measured on {len(pixels)} training images" in images.spec.notes
+    assert len([note for note in images.spec.notes if note.startswith("mean and std")]) == 1
+    if "folds" in keys:  # val is no longer what was cut off
+        assert "test cut from the images by seed and class" in images.spec.notes
+
+
+def test_typed_mean_and_deviation_stay_in_every_fold(make_folder: MakeFolder) -> None:
+    root = make_folder({"a": 12, "b": 15})
+    settings = data.Folder(root=str(root), mean=[0.25], std=[0.5], folds=3)
+    spec = open_set(config(settings), quiet).spec
+    assert spec.mean == (0.25,) * 3 and spec.std == (0.5,) * 3
+    assert not any(note.startswith("mean and std") for note in spec.notes)
+
+
 def test_folds_part_no_group() -> None:
     parts = np.arange(len(WHOLE.targets)) // 7
     grouped = replace(WHOLE, groups=parts)

@@ -147,6 +147,8 @@ def test_the_table_by_hand() -> None:
         "a step takes 2.000 ms while it is profiled, 0.750 ms of them between operations",
     ]
     assert profile.table([event("a" * 30, 1, 2, 1), *EVENTS], 2, on_gpu=False, longest=10)[3].startswith("aaaaaaaaa…  ")
+    thirds = profile.table([event(profile.STEP, 0, 9, 0), event("aten::mm", 1, 2, 1)], 3, on_gpu=False)
+    assert thirds[1].endswith("  0.3")
     assert profile.table(EVENTS, 2, on_gpu=True)[:3] == [
         "own time a step  GPU ms  CPU ms   share  calls",
         "add               0.450   0.250  60.0 %    0.5",

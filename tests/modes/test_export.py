@@ -330,7 +330,7 @@ def test_a_missing_package_is_a_mistake_before_anything_is_read(
         (["run=run", "output=digits.onnx"], "output=digits"),
         (["run=run", "output=run"], "output=run-2"),
         (["run=run", "input=x"], "input"),
-        (["run=run", "model=lenet5"], "model has no say"),
+        (["run=run", "model=lenet5"], "model=lenet5 has no say"),
     ],
 )
 def test_mistakes_make_nothing(words: list[str], shown: str, here: Path, capsys: Any) -> None:

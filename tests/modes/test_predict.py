@@ -20,6 +20,7 @@ import dltrain
 from dltrain import atomic, checkpoint, data
 from dltrain.cli import main
 from dltrain.config import table
+from dltrain.config.spec import DataSpec, Target
 from dltrain.data.inputs import Inputs
 from dltrain.environment import Environment
 from dltrain.modes import predict_files
@@ -342,7 +343,7 @@ def test_a_regression_gives_values_with_their_names(here: Path, capsys: pytest.C
         ([], "mode=predict needs the images"),
         (["input=digits", "output=digits"], "output=digits-2"),
         (["input=digits", "output=outputs/notes"], "output=outputs/notes is a file"),
-        (["input=digits", "model=mlp"], "model has no say in mode=predict"),
+        (["input=digits", "model=mlp"], "model=mlp has no say in mode=predict"),
         (["input=digits", "checkpoint=worst"], "best, last"),
     ],
 )
@@ -470,3 +471,11 @@ def test_read_function_is_evaluations_own(here: Path) -> None:
         file = f"digits/{number // 500}/{number}.png"
         assert torch.equal(run.preprocess(file), batch.images[position])
         assert read(file).dtype == np.uint8
+
+
+def test_captions_tell_files_of_one_name_apart_and_keep_the_figure_of_a_long_class() -> None:
+    """What stands behind the tab is never cut."""
+    spec = DataSpec("x", (1, 8, 8), Target.classes, ("cat", "d" * 200), {}, (0.0,), (1.0,))
+    captions = [predict_files._caption(name, np.array([0.25, 0.75]), spec) for name in ("a.png", "in/b\n/a.png")]
+    assert [caption.split("\n")[0] for caption in captions] == ["a.png", "b\\n/\ta.png"]
+    assert all(caption.endswith("\t75.0 %") for caption in captions)

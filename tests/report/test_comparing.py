@@ -113,6 +113,18 @@ def test_runs_are_paired_by_seed_and_not_by_place() -> None:
     assert found.reason == "no run of the same seed"
 
 
+def test_a_run_without_a_partner_is_first_told_that_its_test_is_another() -> None:
+    mlp, lenet5 = settings_of(rows_of({"mlp": [0.1]}) + rows_of({"lenet5": [0.3]}, first_seed=1))
+    refused = difference(lenet5, mlp, "test/accuracy", lambda one, other: "another test set")
+    assert refused.reason == "another test set"
+    assert difference(lenet5, mlp, "test/accuracy", alike).reason == "no run of the same seed"
+    rows = [
+        row(0, {"model": name, "seed": "0", "data.fold": fold}, 0.1) for name, fold in (("mlp", "0"), ("lenet5", "1"))
+    ]
+    mlp, lenet5 = settings_of(rows)
+    assert difference(lenet5, mlp, "test/accuracy", alike).reason == "no run of the same fold"
+
+
 def test_folds_are_paired_too() -> None:
     rows = [
         row(0, {"model": name, "seed": "0", "data.fold": str(fold)}, score)

@@ -10,6 +10,7 @@ import pytest
 
 from dltrain.config import data, groups, mode, model, table
 from dltrain.config.spec import DataSpec, Target
+from dltrain.report import Report
 from dltrain.report.lines import Lines
 from dltrain.report.recipe import recipe
 from dltrain.report.terminal import ERASE, Screen
@@ -167,6 +168,23 @@ def test_pictures_are_named_below_the_run_and_folded_on_a_narrow_terminal(
     folded = terminal.getvalue().split("pictures       ")[1].split("next")[0].split()
     assert folded == ["pictures/run.png,", "batch.png,", "confusion.png,", "predictions.png,", "worst.png"]
     assert all(len(line) <= 40 for line in terminal.getvalue().splitlines() if ".png" in line)
+
+
+def test_tensorboard_gets_the_fewer_pictures_the_longer_a_run_goes_on(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every picture stays in the event file: as many as evaluations would fill a disk."""
+    lines = make(io.StringIO(), run)
+    steps: list[int] = []
+    for start, expected in ((0, [1, 2, 3, 4, 5, 7, 9, 12, 15, 19]), (8, [10, 13, 17])):  # from anew; resumed at 8
+        report = Report(lines.screen, lines.cfg, lines.spec, lines.run, "val/accuracy", start)
+        monkeypatch.setattr(report.album, "epoch", lambda *_: {"worst": None})
+        board = SimpleNamespace(epoch=lambda _: None, image=lambda name, image, step: steps.append(step))
+        monkeypatch.setattr(report, "board", board)
+        for epoch in range(start + 1, 21):
+            report.epoch([{"epoch": epoch, "step": epoch, "val/accuracy": 0.9}], False, {})
+        assert steps == expected
+        steps.clear()
 
 
 def test_inside_a_sweep_banner_and_end_go_to_run_log_alone(run: Path) -> None:

@@ -1,6 +1,7 @@
 """A run that goes on after damage, in another place, or for longer, by the command line."""
 
 import json
+import shlex
 import shutil
 import subprocess
 from contextlib import suppress
@@ -116,6 +117,20 @@ def test_another_version_is_told_and_kept(here, capsys):
     assert "not bit-exact" in told.out + told.err
     assert "torch: 2.0" in told.out + told.err
     assert [part["versions"]["torch"] for part in json.loads(path.read_text())["earlier"]] == ["2.0"]
+
+
+@pytest.mark.parametrize("words", [["model=mlp", "model.dropout=0.1"], ["model=mlp_300_100"], ["model=lenet5"]])
+def test_weights_of_another_network_are_told_with_the_words_that_make_it_the_same(here, capsys, words):
+    words = [*words, "init=run", "init.source=short", "trainer.epochs=1", "trainer.threads=1", "log=quiet"]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "holds another network" in told
+    if "model=lenet5" in words:  # its images are of another size: other words would be needed too
+        assert "type" not in told
+        return
+    advice = shlex.split(told.partition("  type     dltrain ")[2].splitlines()[0])
+    assert main([*advice, "trainer.dry_run=true"]) == 0
+    assert {"model=mlp", "model.widths=[4]", "model.dropout=0.5"} <= set(advice)
 
 
 def test_completed_run_is_not_resumed(here, capsys):

@@ -1,6 +1,7 @@
 """What opens a finished run: mode=eval and dltrain.load."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,22 @@ def test_eval_of_a_run_in_another_folder_of_any_name(here, tmp_path):
     odd = tmp_path / "прогон #1 (a=b)"
     shutil.move(here.path, odd)
     assert main(["mode=eval", f"run={odd}", "checkpoint=last"]) == 0
+
+
+@pytest.mark.parametrize("words", [["mode=eval", "run=last"], ["mode=reproduce", "run=last"]])
+def test_log_is_chosen_beside_a_run(small, words):
+    """It changes nothing that comes out."""
+    assert main([*words, "log=quiet"]) == 0
+
+
+def test_refused_word_is_told_as_typed_and_the_others_stay(small, capsys):
+    shutil.copytree("photos", "my photos (1)")
+    assert main(["mode=predict", "run=last", "seed=3", "input=my photos (1)", "log=quiet"]) == 2
+    told = capsys.readouterr().err
+    assert "seed=3 has no say in mode=predict" in told
+    advice = shlex.split(told.partition("  type     dltrain ")[2].splitlines()[0])
+    assert advice[2:] == ["input=my photos (1)", "log=quiet"]
+    assert main(advice) == 0
 
 
 def test_eval_refuses_to_write_over_a_run(here, capsys):

@@ -281,3 +281,16 @@ def test_lock_clears_what_a_killed_owner_left(here):
         (place / ".last.pt.00.tmp").write_text("half")
     with Run(folder).lock():
         assert not list(folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("place", ["tensorboard", "run.log", "tensorboard/val", "checkpoints/last.pt"])
+@pytest.mark.parametrize("text", ["last", "folder"])
+def test_a_run_that_would_be_written_through_a_link_is_refused(here, place, text):
+    path = make("2026-11-24/10-00-00-a-b", "interrupted")
+    assert find(str(path), "resume", unfinished=True) == path
+    link = path / place
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(here / "elsewhere")
+    with pytest.raises(Mistake, match="is a link"):
+        find("last" if text == "last" else str(path), "resume", unfinished=True)
