@@ -222,6 +222,9 @@ class Lines:
         if sweep:
             commands.append(sweep)
         commands.append(f"dltrain mode=reproduce run={run}")
+        if self.cfg.log.tensorboard:
+            path = near(self.run.path)
+            commands.append(f"tensorboard --logdir {'outputs' if path.startswith('outputs/') else shlex.quote(path)}")
         return commands
 
 

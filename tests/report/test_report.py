@@ -98,6 +98,7 @@ def test_plain_run_from_banner_to_end(run: Path) -> None:
         "next           dltrain mode=eval run=last",
         "               dltrain -m model=mlp,lenet5 seed=0,1,2",
         "               dltrain mode=reproduce run=last",
+        "               tensorboard --logdir outputs",
     ]
 
 
