@@ -18,7 +18,12 @@ from dltrain.config.typed import SWEEPS, check_value, needs_multirun
 from dltrain.config.value import shape_of
 
 _OPENS_RUN = ("run", "resume")
-_COMPARE = ("mode", "runs", "output", "trust")
+_NETWORK = ("model", "data", "reg", "experiment", "seed", "trainer.batch_size", "trainer.micro_batch_size")
+_SAY = {  # the only words that these modes listen to, and what they are about
+    "compare": (("runs", "output"), "looks at runs as they are"),
+    "data": ((*_NETWORK[:6], "trainer.overfit_batches", "output"), "looks at data and trains nothing"),
+    "summary": ((*_NETWORK, "task", "run"), "looks at a network and trains nothing"),
+}
 
 
 def precheck(argv: list[str]) -> list[str]:
@@ -254,12 +259,17 @@ def _keys_in_words(group: str, known: Chosen) -> str:
 
 
 def _check_idle(line: Line, known: Chosen) -> None:
-    """A mode that looks at runs as they are would pass over all other words."""
-    for word in line.words if list(known["mode"]) == ["compare"] else []:
-        if word.key not in _COMPARE and not word.key.startswith(("hydra.", "hydra/")):
+    """A mode that only looks would pass over all other words. Beside a run, `overlay.py` says what may be typed."""
+    mode = next(iter(known["mode"]), "")
+    if mode not in _SAY or any(word.key == "run" for word in line.words):
+        return
+    heard, about = _SAY[mode]
+    for word in line.words:
+        name = word.key if word.key in heard else word.key.partition(".")[0].partition("/")[0]
+        if name not in (*heard, "mode", "trust", "hydra"):
             raise Slip(
-                f"{word.text}: {word.key} has no say in mode=compare, which looks at runs as they are",
-                allowed=", ".join(_COMPARE),
+                f"{word.text}: {word.key} has no say in mode={mode}, which {about}",
+                allowed=", ".join(("mode", *heard, "trust")),
                 fixed=line.without(word),
             )
 

@@ -60,6 +60,12 @@ BEFORE_HYDRA = [
     ("mode=summary resume=last", ["resume belongs to mode=train"], "mode=train resume=last"),
     ("mode=compare runs=[a,b] model=mlp", ["model=mlp: model has no say in mode=compare"], "mode=compare 'runs=[a,b]'"),
     ("mode=compare runs=[a,b] device=cpu seed=1", ["device has no say"], "mode=compare 'runs=[a,b]'"),
+    ("mode=data optim.lr=0.1 data=mnist", ["optim.lr has no say in mode=data"], "mode=data data=mnist"),
+    (
+        "mode=summary trainer.epochs=3 reg=dropout",
+        ["trainer.epochs has no say in mode=summary"],
+        "mode=summary reg=dropout",
+    ),
     ("mode=compare runs=a 'runs=[b, c]' output=o", ["runs are one list"], "mode=compare 'runs=[a,b,c]' output=o"),
     ("mode=compare runs=???", ["missing value"], "mode=compare 'runs=./???'"),
     ("model=mlp model.widths=[300, 100]", ["no space may stand in a list"], "model=mlp 'model.widths=[300,100]'"),

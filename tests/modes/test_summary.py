@@ -322,9 +322,11 @@ def test_a_runs_network_is_summed_up_without_its_data(capsys: pytest.CaptureFixt
         Path("photos", name).mkdir(parents=True)
         for index in range(9):
             Image.new("RGB", (12, 10), (index * 9, 0, 90 if name == "cat" else 10)).save(f"photos/{name}/{index}.png")
-    words = ["data=folder", "data.root=photos", "data.size=10x12", "model=mlp", "model.widths=[5]", "log=quiet"]
+    words = ["data=folder", "data.root=photos", "data.size=10x12", "model=mlp", "model.widths=[5]"]
     before = said(capsys, *words, "trainer.batch_size=4")
-    assert main([*words, "trainer.steps=1", "trainer.batch_size=4", "trainer.threads=1", "output=run"]) == 0
+    assert (
+        main([*words, "log=quiet", "trainer.steps=1", "trainer.batch_size=4", "trainer.threads=1", "output=run"]) == 0
+    )
     parameters = Run(Path("run")).results()["parameters"]
     shutil.rmtree("photos")
     made = sorted(Path().rglob("*"))
@@ -334,6 +336,8 @@ def test_a_runs_network_is_summed_up_without_its_data(capsys: pytest.CaptureFixt
     assert text.splitlines()[2:] == before.splitlines()[2:]
     assert f"{parameters:,}" in text
     assert "for 4 images" in text
+    assert main(["mode=summary", "run=run", "output=x"]) == 2
+    assert "mode=summary prints, and makes no files" in capsys.readouterr().err
     assert sorted(Path().rglob("*")) == made
 
 
@@ -349,7 +353,7 @@ def test_the_batch_is_what_is_computed_at_once(capsys: pytest.CaptureFixture[str
         (["run=nowhere"], "run=nowhere is not there"),
         (["input=x"], "mode=summary has no key input"),
         (["data=folder"], "data=folder needs the folder"),
-        (["output=x"], "mode=summary prints, and makes no files"),
+        (["output=x"], "output has no say in mode=summary"),
         (["model=mlp", "data=mnist", "data.size=0"], "data.size"),
         (["data=mnist", "data.mean=[0.1,0.2]"], "data.mean"),
         (["-m", "model=mlp,lenet5"], "makes no runs"),
