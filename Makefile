@@ -7,7 +7,7 @@ train: .venv/train.done
 	$(BIN)/dltrain
 
 test: .venv/test.done check
-	$(BIN)/pytest -n 2 -m "not slow" --cov --cov-report=term
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term
 
 check: .venv/test.done
 	$(BIN)/ruff check .

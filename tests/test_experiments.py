@@ -50,7 +50,7 @@ def test_the_loss_falls_from_the_start(name: str) -> None:
     """The first steps of the experiment, by its own recipe but for the length."""
     losses = []
     for steps in (5, 100):
-        words = [*words_for(name), f"trainer.steps={steps}", "schedule=constant", "trainer.threads=1"]
+        words = [*words_for(name), f"trainer.steps={steps}", "schedule=constant", "trainer.threads=1", "log=quiet"]
         assert main([*words, f"output={steps}"]) == 0
         losses.append(Run(Path(str(steps))).results()["metrics"]["val/loss"])
     assert losses[1] < 0.7 * losses[0], losses

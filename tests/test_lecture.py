@@ -47,7 +47,7 @@ def shortened(words: list[str]) -> list[str]:
     if "-m" in words:
         short += [
             word
-            for word in ("trainer.epochs=1", "trainer.batch_size=1000", "trainer.threads=1")
+            for word in ("trainer.epochs=1", "trainer.batch_size=1000", "trainer.threads=1", "log=quiet")
             if word.partition("=")[0] not in keys
         ]
     return short

@@ -93,8 +93,9 @@ def test_the_recipes_run_one_after_another(capsys: pytest.CaptureFixture[str]) -
         words = [word for word in words_of(line) if not word.startswith("trainer.epochs=")]
         sweep = next(iter(sorted(Path("outputs").glob("sweeps/*/*"))), None)
         words = [re.sub(r"outputs/sweeps/[^]]*", str(sweep), word) for word in words]
+        quiet = [] if re.search(r"\blog[.=]|mode=", line) or line == RECIPES[0] else ["log=quiet"]
         short = TWO_EPOCHS if "schedule.warmup=" in line else [] if "mode=" in line else TINY
-        assert main([*words, *short]) == 0, (line, capsys.readouterr().err)
+        assert main([*words, *short, *quiet]) == 0, (line, capsys.readouterr().err)
     assert len(all_runs()) >= 10
 
 
@@ -109,7 +110,7 @@ def test_the_recipes_for_your_own_images_run(line: str) -> None:
         images=np.random.RandomState(0).randint(0, 256, (60, 12, 12)).astype(np.uint8),
         labels=np.arange(60) % 3,
     )
-    short = ["trainer.epochs=1", "trainer.batch_size=8", "trainer.threads=1"]
+    short = ["trainer.epochs=1", "trainer.batch_size=8", "trainer.threads=1", "log=quiet"]
     assert main([*words_of(line), *([] if "mode=" in line else short)]) == 0
 
 
@@ -128,7 +129,7 @@ def test_what_is_shown_beside_an_answer_gives_that_answer(capsys: pytest.Capture
 
 
 def test_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert main(["model=lenet5", *TINY]) == 0
+    assert main(["model=lenet5", *TINY, "log=quiet"]) == 0
     Image.fromarray(np.zeros((28, 28), np.uint8)).save("digit.png")
     code = re.search(r"^    import dltrain\n((?:    .*\n)+)", README, re.MULTILINE)
     assert code

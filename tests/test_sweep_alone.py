@@ -28,7 +28,7 @@ def table() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-SHORT = ("trainer.epochs=1", "trainer.threads=1", "model.dropout=0.2", "log=quiet")
+SHORT = ("trainer.epochs=1", "data.train_per_class=50", "trainer.threads=1", "model.dropout=0.2", "log=quiet")
 
 
 def test_each_job_equals_the_same_command_alone(tmp_path: Path) -> None:

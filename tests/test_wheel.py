@@ -64,6 +64,6 @@ def test_the_wheel_holds_the_configs_the_digits_and_the_licences(installed: Path
 def test_it_trains_from_any_folder(installed: Path, tmp_path: Path) -> None:
     options = dltrain(installed, tmp_path, "--complete", "model=").split()
     assert {"model=lenet5", "model=mlp"} <= set(options)
-    shown = dltrain(installed, tmp_path, "model=mlp", "trainer.steps=1", "trainer.threads=1", "output=run")
+    shown = dltrain(installed, tmp_path, "model=mlp", "trainer.steps=1", "trainer.threads=1", "log=quiet", "output=run")
     assert "test accuracy" in shown
     assert (tmp_path / "run" / "checkpoints" / "last.pt").is_file()

@@ -515,7 +515,7 @@ PIECES += [
 WORDS = st.lists(st.sampled_from(PIECES), max_size=5).map("".join)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(WORDS, max_size=4))
 def test_any_words_pass_or_are_answered_with_words_that_pass(argv: list[str]) -> None:
     """Property: nothing but a Mistake is ever raised, and its command is never a mistake itself."""

@@ -96,7 +96,7 @@ def test_each_free_text_key_is_quoted() -> None:
         assert owner == nasty
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(TEXT)
 @example("a\\'")
 @example("\\${'")
@@ -108,7 +108,7 @@ def test_any_text_survives(text: str) -> None:
     assert unquote(quoted) == text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(TEXT.filter(lambda t: "," not in t and t == t.strip() and t[:1] not in "'\""), min_size=2, max_size=4))
 def test_sweeps_are_split_at_commas_and_each_part_quoted(parts: list[str]) -> None:
     """As Hydra's basic sweeper hands them to its jobs."""
@@ -117,7 +117,7 @@ def test_sweeps_are_split_at_commas_and_each_part_quoted(parts: list[str]) -> No
     assert [through_hydra(f"k={text}") for text in parsed.sweep_string_iterator()] == parts
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(TEXT.filter(lambda t: "," not in t and t == t.strip() and t and t[0] not in "'\""), max_size=4))
 def test_each_element_of_a_list_is_quoted(parts: list[str]) -> None:
     value = through_hydra(f"k={free_text('[' + ', '.join(parts) + ']', elements=True)}")

@@ -1,6 +1,6 @@
 """Runs `dltrain` in a process of its own and sends it a signal, SIGKILL unless said otherwise, at a chosen point.
 
-The processes are forked from a server that has imported everything, so that one costs only its run.
+The processes are forked from a server that has imported everything and trained once, so that one costs only its run.
 """
 
 import importlib
@@ -26,6 +26,7 @@ _context.set_forkserver_preload(
         "tensorboard.compat.tensorflow_stub.pywrap_tensorflow",
         "tests.faults.pair",
         "tests.hermetic",
+        "tests.faults.warm",
     ]
 )
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from tests.faults.compare import run_differences, the_run
 
 WORDS = ["model=lenet5", "model.dropout=0.2", "data.augment.rotate=10", "optim=adam", "trainer.ema=0.9"]
-WORDS += ["trainer.threads=1", "trainer.batch_size=500", "trainer.epochs=2", "data.loader=streaming", "data.workers=1"]
+WORDS += ["trainer.threads=1", "trainer.batch_size=100", "trainer.epochs=2", "data.loader=streaming", "data.workers=1"]
+WORDS += ["data.train_per_class=70", "log=quiet"]
 
 
 def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[bytes]:

@@ -10,7 +10,8 @@ from tests.faults.compare import run_differences, the_run
 from tests.faults.killing import Bomb, dltrain
 from tests.faults.told import out_of_order, told
 
-WORDS = ["model=mlp", "model.widths=[16]", "model.dropout=0.2", "trainer.epochs=4", "trainer.batch_size=500"]
+WORDS = ["model=mlp", "model.widths=[16]", "model.dropout=0.2", "trainer.epochs=4", "trainer.batch_size=100"]
+WORDS += ["data.train_per_class=70"]
 WORDS += ["trainer.threads=1", "device=cpu", "clip=norm", "clip.max_norm=1"]
 WORDS += ["log.every=3", "log.histograms=true", "log.layer_norms=true", "trainer.save_every=2"]
 STEP = "dltrain.engine.loop:train_step"  # 7 an epoch, 28 in all

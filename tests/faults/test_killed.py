@@ -10,7 +10,8 @@ from tests.faults.killing import Bomb, dltrain
 
 SHORT = [
     "trainer.epochs=4",
-    "trainer.batch_size=500",
+    "trainer.batch_size=100",
+    "data.train_per_class=70",
     "trainer.threads=1",
     "device=cpu",
     "data.augment.rotate=10",
@@ -29,7 +30,7 @@ SETTINGS = {
         *["data.loader=resident"],
     ],
     "mlp-norm-ema-accumulation": [
-        *[*MLP, "model.norm=batch", "trainer.ema=0.9", "trainer.micro_batch_size=200"],
+        *[*MLP, "model.norm=batch", "trainer.ema=0.9", "trainer.micro_batch_size=40"],
         *["optim=adam", "schedule=cosine", "schedule.warmup=1"],
     ],
     "mlp-fp16": [
@@ -121,7 +122,7 @@ def test_killed_between_writes_loses_nothing(
 
 def test_killed_three_times_between_two_updates(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Two updates on two modules, one every second step with a count: the loop knows neither."""
-    argv = [*SHORT, "model=mlp", "optim=adam", "trainer.micro_batch_size=200", "trainer.ema=0.9", "seed=3"]
+    argv = [*SHORT, "model=mlp", "optim=adam", "trainer.micro_batch_size=40", "trainer.ema=0.9", "seed=3"]
     setup = "tests.faults.pair:use_pair"
     whole = tmp_path_factory.mktemp("pair")
     assert dltrain(argv, whole, setup=setup) == 0, (whole / "screen.txt").read_text()

@@ -15,7 +15,8 @@ from tests.faults.compare import run_differences, the_run
 from tests.faults.killing import Bomb, dltrain
 
 WORDS = ["model=mlp", "model.widths=[16]", "model.dropout=0.3", "optim=adam", "trainer.ema=0.9", "device=cpu"]
-WORDS += ["trainer.threads=1", "trainer.batch_size=500", "trainer.epochs=4"]  # 28 steps
+WORDS += ["trainer.threads=1", "trainer.batch_size=100", "trainer.epochs=4"]  # 28 steps
+WORDS += ["data.train_per_class=70", "log=quiet"]
 
 
 @pytest.fixture(scope="module")

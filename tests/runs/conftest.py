@@ -35,12 +35,12 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         words = ["model=lenet5", "precision=bf16", "trainer.ema=0.9", "trainer.steps=40", "trainer.threads=1"]
-        assert main(words) == 0
+        assert main([*words, "log=quiet"]) == 0
     return place
 
 
 FOLDER = ["data=folder", "data.root=photos", "data.size=16", "model=mlp", "model.widths=[8]", "trainer.epochs=2"]
-FOLDER += ["trainer.batch_size=9", "trainer.threads=1"]
+FOLDER += ["trainer.batch_size=9", "trainer.threads=1", "log=quiet"]
 
 
 @pytest.fixture(scope="session")
