@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import torch
+from torch import nn
 
 from dltrain.config import saved
-from dltrain.config.messages import Mistake
-from dltrain.config.mode import Config, Determinism
+from dltrain.config.messages import Mistake, command
+from dltrain.config.mode import Config, Determinism, Reproduce, Train
+from dltrain.config.overlay import model_words
 from dltrain.config.spec import DataSpec, spec_to_json
 from dltrain.data import loader_for
 from dltrain.models import outline
+from dltrain.report.table import memory
 from dltrain.text import safe_text
 from dltrain.versions import versions
 
@@ -43,6 +46,7 @@ class Environment:
     reasons: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)  # the config by key: what a later change is told from
+    network: tuple[str, ...] = ()  # what is built otherwise to suit the images
 
 
 def resolve(cfg: Config, spec: DataSpec, recorded: dict[str, Any] | None) -> Environment:
@@ -53,6 +57,7 @@ def resolve(cfg: Config, spec: DataSpec, recorded: dict[str, Any] | None) -> Env
     old = _checked(recorded or {})
     reasons: dict[str, str] = {}
     device = _device(cfg, old, reasons)
+    network = _network(cfg, spec, device)
     precision = _precision(cfg, old, reasons, device)
     loader = _loader(cfg, spec, old, reasons, device)
     workers = _workers(cfg, old, reasons, loader)
@@ -60,13 +65,14 @@ def resolve(cfg: Config, spec: DataSpec, recorded: dict[str, Any] | None) -> Env
         device=device,
         precision=precision,
         threads=_threads(cfg, old, reasons, workers),
-        memory_format=_memory_format(cfg, spec, old, reasons),
+        memory_format=_memory_format(cfg, network, old, reasons),
         loader=loader,
         workers=workers,
         determinism=cfg.determinism,
         reasons=reasons,
         versions=versions(device),
         settings=dict(_leaves(saved.to_json(cfg))),
+        network=cfg.model.notes(spec.shape[1:]),
     )
 
 
@@ -176,8 +182,25 @@ def usable_cores() -> tuple[int, str]:
     return (limit, "cores of this container's quota") if 1 <= limit < cores else (cores, why)
 
 
-def _memory_format(cfg: Config, spec: DataSpec, old: dict[str, Any], reasons: dict[str, str]) -> torch.memory_format:
+def _network(cfg: Config, spec: DataSpec, device: torch.device) -> nn.Module:
+    """The network without memory. Raises Mistake if it cannot be held: the system would end this process, wordless."""
+    copies, what = (2, "weights and their gradients") if isinstance(cfg, Train | Reproduce) else (1, "weights")
     network = outline(cfg.model, spec.shape, spec.num_outputs)
+    sizes = [(param.numel(), param.element_size()) for param in network.parameters()]
+    needed, free = copies * sum(n * size for n, size in sizes), free_bytes(device)
+    if needed > free:
+        raise Mistake(
+            f"{cfg.model.title} has {sum(n for n, _ in sizes):,} parameters: {memory(needed)} for its {what} alone,"
+            f" and {memory(free)} are free on {device}",
+            allowed="a smaller network: mode=summary counts without memory",
+            type_this=command(["mode=summary", *model_words(cfg.model, cfg.model)]),
+        )
+    return network
+
+
+def _memory_format(
+    cfg: Config, network: nn.Module, old: dict[str, Any], reasons: dict[str, str]
+) -> torch.memory_format:
     convolutional = any(param.ndim == 4 for param in network.parameters())
     automatic = "channels_last" if convolutional else "contiguous"
     why = "faster for convolutions" if convolutional else "the network has no convolutions"
@@ -230,6 +253,7 @@ def to_json(env: Environment, spec: DataSpec | None = None, recorded: dict[str, 
         "workers": env.workers,
         "reasons": env.reasons,
         "versions": env.versions,
+        "network": list(env.network),
         "settings": env.settings,
     }
     if recorded:

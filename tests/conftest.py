@@ -1,5 +1,6 @@
 """Every test: one thread, a home and caches of its own, no network, no writes outside, torch afterwards as before."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,19 @@ hypothesis.settings.load_profile("dltrain")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _no_signal_ignored() -> None:
+    """Under `nohup` and in the background of a script some signals are ignored, here and in all that tests start.
+
+    One that is caught and passed over stops these tests no more than before, and what they start has its own action.
+    """
+    for name in ("SIGHUP", "SIGINT"):
+        number = getattr(signal, name)
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_home_of_its_own(_no_signal_ignored: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What the user has set or stored neither helps nor hurts a test."""
     place = tmp_path_factory.mktemp("home")
     hypothesis.configuration.set_hypothesis_home_dir(place / "hypothesis")

@@ -3,6 +3,8 @@
 A new option is tested here the moment its YAML exists.
 """
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from dltrain.engine import loop
 from dltrain.run import Run
 from tests.faults.compare import run_differences
 from tests.faults.killing import dltrain
+from tests.models.family import NAMES, every_member, is_wide
 
 ELSEWHERE = {
     ("data", "mnist"): "needs files: tests/test_experiments.py",
@@ -41,7 +44,7 @@ EXTRA = {  # what lets an option do its work in a few steps
 OPTIONS = [
     f"{group}={option}"
     for group in table.SCHEMAS
-    if group != "mode"
+    if group not in ("mode", "model")
     for option in table.options(group)
     if (group, option) not in ELSEWHERE
 ]
@@ -50,27 +53,43 @@ WORDS = ["determinism=exact", "device=cpu", "trainer.threads=1", "trainer.epochs
 WORDS += ["trainer.ema=0.5", "trainer.save_every=2", "data.augment.rotate=10", "model.dropout=0.2", "model.norm=batch"]
 
 
+FEW = ["data.classes=[3,7]", "data.train_per_class=20"]
+FEW += ["trainer.batch_size=10", "optim.lr=0.01"]  # 3 epochs of 4 steps here too
+
+
 def words_for(option: str) -> list[str]:
-    group, _, name = option.partition("=")
+    group = option.partition("=")[0]
     words = [option, *EXTRA.get(option, []), *WORDS]
-    known = {key.name for key in keys_of(table.schema("model", name), "model.")} if group == "model" else None
     if "data=digits_pose" in words:  # turned at random, its targets would be wrong
         words = [word.replace("data.augment.rotate=10", "data.augment.cutout=6") for word in words]
         words = [word.replace("trainer.batch_size=80", "trainer.batch_size=800") for word in words]
     else:
         words.append("data.train_per_class=35")
-    small = [] if group == "model" else ["model=mlp", "model.widths=[16]"]
+    small = ["model=mlp", "model.widths=[16]"]
     small += [] if group == "log" else ["log=quiet"]
-    return [word for word in [*small, *words] if known is None or not word.startswith("model.") or _has(known, word)]
+    return [*small, *words]
 
 
-def _has(known: set[str], word: str) -> bool:
-    return word.partition("=")[0] in known
+def words_of_network(network: tuple[str, ...]) -> list[str]:
+    """Of the words above those that the model has, which draw and keep statistics; and fewer images."""
+    known = {key.name for key in keys_of(table.schema("model", network[0].partition("=")[2]), "model.")}
+    words = [word for word in WORDS if not word.startswith("model.") or word.partition("=")[0] in known]
+    words = [word for word in words if not word.startswith("trainer.batch_size")]
+    size = ["data.size=16x16"] if is_wide(network) else []
+    return [*network, *words, *FEW, *size, "log=quiet"]
 
 
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def emptied(empty_folder: None, tmp_path: Path) -> Iterator[None]:
+    """What a large network leaves is taken away at once: a checkpoint has half a gigabyte."""
+    yield
+    for path in tmp_path.iterdir():
+        shutil.rmtree(path)
 
 
 class FailedHere(Exception):
@@ -90,7 +109,21 @@ def fail_in_step(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_trains_and_goes_on_bit_exact(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = words_for(option)
+    check_goes_on(words_for(option), monkeypatch)
+
+
+@every_member
+def test_every_family_trains_and_goes_on_bit_exact(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    check_goes_on(words_of_network(words), monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_trains_and_goes_on_bit_exact(name: str, monkeypatch: pytest.MonkeyPatch, emptied: None) -> None:
+    check_goes_on(words_of_network((f"model={name}",)), monkeypatch)
+
+
+def check_goes_on(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main([*words, "output=whole"]) == 0
     found = Run(Path("whole")).results()
     assert (found["status"], found["steps"], found["epochs"]) == ("completed", 12, 3)

@@ -5,10 +5,11 @@ from itertools import pairwise
 from typing import Any
 
 from dltrain.config import table
-from dltrain.config.check_settings import check_data_settings
+from dltrain.config.check_settings import check_data_settings, check_size
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import GROUPS, Compare, Config, Eval, Export, LookAtData, Predict, Reproduce, Summary
 from dltrain.config.model import MLP
+from dltrain.config.overlay import option_of
 from dltrain.config.ranges import check_ranges, shown
 from dltrain.config.spec import DataSpec, Target
 
@@ -81,7 +82,7 @@ def _task(cfg: Config) -> None:
         allowed, type_this = f"with task={cfg.task.name}: data={'|'.join(sets)}", f"data={sets[0]}"
     else:
         pairs = [f"model={name} data={cfg.data.name}" for name in models]
-        pairs += [f"model={cfg.model.name} data={name}" for name in sets]
+        pairs += [f"model={option_of('model', cfg.model)} data={name}" for name in sets]
         allowed, type_this = "; ".join(pairs[:6]), f"dltrain {pairs[0]}" if pairs else ""
     raise Mistake(
         f"task={cfg.task.name} cannot learn from data={cfg.data.name}: its targets are of kind {kind}",
@@ -209,13 +210,7 @@ def _portions(cfg: Config, images: int) -> _Portions:
 def check_data(cfg: Config, spec: DataSpec) -> None:
     """Raise Mistake for the first setting that this data set cannot take."""
     channels, height, width = spec.shape
-    smallest = cfg.model.min_size
-    if height < smallest[0] or width < smallest[1]:
-        raise Mistake(
-            f"images of {height}x{width} are too small for model={cfg.model.name}",
-            allowed=f"{smallest[0]}x{smallest[1]} and above",
-            type_this=f"data.size={smallest[0]}x{smallest[1]}",
-        )
+    check_size(cfg.model, (height, width))
     for name in ("mean", "std"):
         values = getattr(cfg.data, name)
         if values is not None and len(values) != channels:
@@ -253,7 +248,7 @@ def _check_training(cfg: Config, images: int, val: int) -> None:
     if images < 1:
         raise Mistake(f"data={cfg.data.name} holds no images to train on")
     portions = _portions(cfg, images)
-    if getattr(cfg.model, "norm", None) == "batch" and portions.smallest == 1:
+    if cfg.model.norms_batches and portions.smallest == 1:
         raise Mistake(
             "model.norm=batch needs two images at a time, and here some are computed alone "
             f"(batches of {portions.batch}, trainer.micro_batch_size={shown(cfg.trainer.micro_batch_size)})",

@@ -4,6 +4,7 @@ from dltrain.config import parse
 from dltrain.config.data import Augment, Csv, DigitsPose, LoaderKind, Sampling
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import Config, LookAtData, Reproduce, Train
+from dltrain.config.model import Model, Size
 from dltrain.config.nearest import nearest
 from dltrain.config.ranges import shown
 
@@ -42,10 +43,12 @@ def _data(cfg: Config) -> None:
     if model.fixed_size is not None and size not in (None, model.fixed_size):
         fixed = f"{model.fixed_size[0]}x{model.fixed_size[1]}"
         raise Mistake(
-            f"data.size={data.size}: model={model.name} takes images of {fixed} only",
+            f"data.size={data.size}: {model.title} takes images of {fixed} only",
             allowed=f"auto or {fixed}",
             type_this="data.size=auto",
         )
+    if size is not None:
+        check_size(model, size)
     shares = [getattr(data, name, 0.0) for name in ("val_share", "test_share")]
     if sum(shares) >= 1:
         raise Mistake(
@@ -57,6 +60,17 @@ def _data(cfg: Config) -> None:
         raise Mistake(
             f"data.mean={shown(data.mean)} and data.std={shown(data.std)} differ in length",
             allowed="one number a channel in each",
+        )
+
+
+def check_size(model: Model, size: Size) -> None:
+    """Raise Mistake for images (H, W) that are smaller than the network can take."""
+    height, width = model.min_size
+    if size[0] < height or size[1] < width:
+        raise Mistake(
+            f"images of {size[0]}x{size[1]} are too small for {model.title}",
+            allowed=f"{height}x{width} and above, or data.size=auto",
+            type_this=f"data.size={max(size[0], height)}x{max(size[1], width)}",
         )
 
 

@@ -85,7 +85,7 @@ def complete(words: list[str]) -> list[str]:
     try:
         before, word = words[:-1], words[-1] if words else ""
         trust.apply(before)
-        offers = sorted({offer for offer in _offers(before, word) if offer.startswith(word)})
+        offers = sorted({offer for offer in _offers(before, word) if offer.startswith(word)}, key=table.natural)
         return [offer for offer in offers if offer.isprintable()][:_MOST]
     except Exception:  # a traceback in the middle of a half-typed line helps nobody
         return []

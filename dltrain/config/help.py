@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 
 from dltrain import __version__
 from dltrain.config import table
-from dltrain.config.choices import Key, alone, chosen, default_options, keys_of
+from dltrain.config.choices import Key, alone, as_given, chosen, default_options, keys_of
 from dltrain.config.meant import group_with, meant
 from dltrain.config.messages import Mistake, command
 from dltrain.config.mode import GROUPS, Config
 from dltrain.config.nearest import nearest
-from dltrain.config.value import allowed, default_of, shape_of, written
+from dltrain.config.value import allowed, shape_of, usual
 
 NARROWEST, WIDEST = 40, 100
 
@@ -192,6 +192,8 @@ class _Page:
                 keys = [key for key in alone(cls) if key.name not in base]
             else:
                 keys = list(keys_of(cls, f"{group}."))
+            if only and group != "mode":
+                keys = [as_given(key, only) for key in keys]
             lines += [line for key in keys for line in self.key(key)]
         return "\n".join(lines)
 
@@ -213,7 +215,7 @@ class _Page:
         meta = key.field.metadata
         unit = f"; {meta['unit']}" if meta.get("unit") else ""
         source = f" ({meta['source']})" if meta.get("source") else ""
-        head = f"{key.name}={written(default_of(key))}"
+        head = f"{key.name}={usual(key)}"
         may = allowed(key) + unit
         if shape_of(key.type)[0] is str and not unit and "null" not in may:
             may = ""

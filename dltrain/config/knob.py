@@ -13,14 +13,17 @@ def knob(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
+    fewest: int = 0,
+    most: int | None = None,
     unit: str = "",
     source: str = "",
     free_text: bool = False,
 ) -> Any:
     """A dataclass field whose metadata the range checker and `--help GROUP` read.
 
-    `ge`, `gt`, `le`, `lt` bound the value, or each element of a list. `free_text` marks values that people
-    type without quotes (paths, prompts). A callable default makes a new default for each instance.
+    `ge`, `gt`, `le`, `lt` bound the value, or each element of a list, which has `fewest` to `most` of them.
+    `free_text` marks values that people type without quotes (paths, prompts). A callable default makes a new default
+    for each instance.
     """
     metadata = {
         "help": help,
@@ -28,6 +31,8 @@ def knob(
         "gt": gt,
         "le": le,
         "lt": lt,
+        "fewest": fewest,
+        "most": most,
         "unit": unit,
         "source": source,
         "free_text": free_text,

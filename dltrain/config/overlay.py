@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.config import table
+from dltrain.config.choices import as_given, keys_of
 from dltrain.config.messages import Mistake, command
 from dltrain.config.mode import GROUPS, Config
 from dltrain.config.ranges import shown
+from dltrain.config.value import usual, written
 
 _ANYWHERE = {"log", "log.", "data.root", "data.loader", "data.workers", "trust", "mode", "hydra."}
 _RESUME = _ANYWHERE | {"resume", "trainer.max_time", "trainer.save_every", "trainer.profile"}
@@ -81,28 +83,36 @@ def _same_network(of_the_run: Config) -> list[str]:
     words = [f"model={option_of('model', of_the_run.model)}", f"data={option_of('data', of_the_run.data)}"]
     for group in ("model", "data"):
         settings = getattr(of_the_run, group)
-        plain = type(settings)()
+        usually = _usual(group, settings)
         for f in fields(settings):
             value = getattr(settings, f.name)
-            if f.name not in ("name", "augment", "loader", "workers") and value != getattr(plain, f.name):
+            if f.name not in ("name", "augment", "loader", "workers") and written(value) != usually[f.name]:
                 words.append(f"{group}.{f.name}={shown(value)}")
     return words
 
 
 def model_words(wanted: Any, typed: Any) -> list[str]:
     """The words that turn one model's settings into another's."""
-    plain, words = type(wanted)(), [f"model={option_of('model', wanted)}"]
+    usually, words = _usual("model", wanted), [f"model={option_of('model', wanted)}"]
     for f in fields(wanted):
         value = getattr(wanted, f.name)
-        if f.name != "name" and not value == getattr(plain, f.name) == getattr(typed, f.name, value):
+        if f.name != "name" and not (written(value) == usually[f.name] and value == getattr(typed, f.name, value)):
             words.append(f"model.{f.name}={shown(value)}")
     return words
 
 
 def option_of(group: str, settings: Any) -> str:
-    """A name behind `group=` that gives this dataclass and brings no values of a preset."""
+    """A name behind `group=` that gives this dataclass: what the settings are called, else one without a preset."""
     fitting = [name for name in table.options(group) if table.schema(group, name) is type(settings)]
-    return next((name for name in (settings.name, "none", "default") if name in fitting), fitting[0])
+    called = (getattr(settings, "title", ""), settings.name, "none", "default")
+    return next((name for name in called if name in fitting), fitting[0])
+
+
+def _usual(group: str, settings: Any) -> dict[str, str]:
+    """What `option_of` alone makes of each key of the group, as one types it."""
+    option = option_of(group, settings)
+    keys = [as_given(key, option) for key in keys_of(type(settings), f"{group}.")]
+    return {key.name.partition(".")[2]: usual(key) for key in keys}
 
 
 def _check_look(mode: str, allowed: set[str], key: str, folder: Path, typed: dict[str, str]) -> None:

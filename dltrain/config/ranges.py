@@ -8,6 +8,7 @@ from typing import Any
 from dltrain.config import parse
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import Config
+from dltrain.config.value import enough, how_many
 
 
 def check_ranges(cfg: Config) -> None:
@@ -32,6 +33,12 @@ def _settings(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any, Field
 
 
 def _range(key: str, value: Any, f: Field[Any]) -> None:
+    if isinstance(value, list) and not enough(f.metadata, len(value)):
+        raise Mistake(
+            f"{key}={shown(value)} has {len(value)} elements",
+            allowed=f"a list of {how_many(f.metadata).strip()}",
+            type_this=f"{key}={shown(_default(f))}",
+        )
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, str) and ("${" in one or "\0" in one):
             raise Mistake(f"{key}={one!r} holds {'${' if '${' in one else 'a null byte'}", allowed="other text")

@@ -23,7 +23,17 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "data": mode.LookAtData,
         "reproduce": mode.Reproduce,
     },
-    "model": {"mlp": model.MLP, "lenet5": model.LeNet5},
+    "model": {
+        "mlp": model.MLP,
+        "lenet5": model.LeNet5,
+        "lenet5_caffe": model.LeNet5Caffe,
+        "alexnet": model.AlexNet,
+        "vgg": model.VGG,
+        "resnet": model.ResNet,
+        "cifar_resnet": model.CifarResNet,
+        "inception_v1": model.InceptionV1,
+        "attention_cnn": model.AttentionCNN,
+    },
     "data": {
         "digits": data.Digits,
         "digits_pose": data.DigitsPose,
@@ -61,6 +71,7 @@ BUILT_IN: dict[str, dict[str, type]] = {group: dict(names) for group, names in S
 _extra_folders: list[Path] = []  # configs/ of trusted packages
 
 _BUILDS_ON = re.compile(r"^\s*-\s*(\w+)\s*(?:#.*)?$", re.MULTILINE)
+_NUMBER = re.compile(r"(\d+)")
 _ON_ONE_LINE = re.compile(r"^defaults:\s*\[([^\]]*)\]", re.MULTILINE)
 
 
@@ -91,9 +102,15 @@ def forget_extras() -> None:
 
 
 def options(group: str) -> list[str]:
-    """Names that can stand behind `group=`, sorted."""
+    """Names that can stand behind `group=`, in their natural order."""
     folders = [configs_folder(), *_extra_folders]
-    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+    names = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
+    return sorted(names, key=natural)
+
+
+def natural(name: str) -> list[str | int]:
+    """What to sort names by, so that resnet18 stands before resnet101."""
+    return [int(part) if part.isdecimal() else part for part in _NUMBER.split(name)]
 
 
 def option_file(group: str, option: str) -> Path:

@@ -65,10 +65,22 @@ def allowed(key: Key) -> str:
         words = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "text")
     if is_list:
         words = {int: "whole numbers", float: "numbers"}.get(kind, words)
-        words = f"a list of {words}: [a, b, ...]"
+        words = f"a list of {how_many(key.field.metadata)}{words}: [a, b, ...]"
     limits = bounds(key.field.metadata)
     words += f"{', each' if is_list and limits else ''} {limits}" if limits else ""
     return words + (", or null" if optional else "")
+
+
+def how_many(metadata: Mapping[str, Any]) -> str:
+    """How many elements a list may have, in front of what they are: `1 to 8 `; nothing where any number will do."""
+    fewest, most = metadata.get("fewest", 0), metadata.get("most")
+    return f"{fewest} to {most} " if most is not None else f"{fewest} or more " if fewest else ""
+
+
+def enough(metadata: Mapping[str, Any], elements: int) -> bool:
+    """Whether a list may have so many elements."""
+    fewest, most = metadata.get("fewest", 0), metadata.get("most")
+    return bool(elements >= fewest and (most is None or elements <= most))
 
 
 def undecided(text: str) -> bool:
@@ -88,7 +100,9 @@ def fits(key: Key, text: str) -> bool:
         if not text.startswith("["):
             return key.free_text and (bool(text) or default_of(key) == [])
         inner = text[1:-1].strip()
-        return text.endswith("]") and all(_fits(kind, key, part) for part in (split(inner) if inner else []))
+        parts = split(inner) if inner else []
+        right = all(_fits(kind, key, part) for part in parts)
+        return text.endswith("]") and right and enough(key.field.metadata, len(parts))
     return _fits(kind, key, text)
 
 

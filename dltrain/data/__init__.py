@@ -43,7 +43,7 @@ def known(cfg: Config) -> DataSpec | None:
     channels, classes = native[0], settings.class_count if cfg.data.classes is None else len(cfg.data.classes)
     return DataSpec(
         name=cfg.data.name,
-        shape=(channels, *final_size(cfg.data.size, cfg.model.fixed_size, native[1:])),
+        shape=(channels, *final_size(cfg.data.size, cfg.model.size_for, native[1:])),
         target=Target.classes,
         class_names=tuple(map(str, range(classes))),
         counts={},
@@ -115,10 +115,10 @@ def decode_for(cfg: Config, spec: DataSpec) -> Callable[[Source], Images]:
 
 def identity(cfg: Config) -> str:
     """All of a config that decides what `describe` finds."""
-    fixed = cfg.model.fixed_size if cfg.model is not None else None
+    sizes = None if cfg.model is None else (cfg.model.fixed_size, cfg.model.min_size)
     trainer = cfg.trainer
     short = (trainer.overfit_batches, trainer.dry_run)
-    return repr((type(cfg.data), cfg.data, fixed, cfg.seed, short, trainer.batch_size if any(short) else None))
+    return repr((type(cfg.data), cfg.data, sizes, cfg.seed, short, trainer.batch_size if any(short) else None))
 
 
 def _bytes(number: int) -> str:

@@ -24,7 +24,7 @@ from dltrain.data.imageset import (
     with_statistics,
 )
 from dltrain.data.npz import Npz, NpzError
-from dltrain.data.sizes import ArrayReader, Size, final_size, fit, to_image
+from dltrain.data.sizes import ArrayReader, SizeRule, final_size, fit, to_image
 from dltrain.text import safe_text
 
 MOST_MEASURED = 10_000  # training images that mean and standard deviation are computed from, at most
@@ -46,7 +46,7 @@ class OwnReader(ArrayReader):
         return np.stack([self(number) for number in range(len(self.images))])
 
 
-def open_array(settings: Array, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_array(settings: Array, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """Sample numbers are positions; where each split has arrays of its own, train's come first, then val's, test's.
 
     Raises Mistake, naming the array.
@@ -64,7 +64,7 @@ def open_array(settings: Array, fixed: Size | None, seed: int, say: Say) -> Imag
     splits, how = complete(settings, held.splits, targets, names, range(len(images)), seed, held.groups, where)
     refuse_empty(where, splits, targets, names, "")
     native = (images.shape[2], images.shape[3])
-    size = final_size(settings.size, fixed, native)
+    size = final_size(settings.size, suits, native)
     resized = f"images resized from {native[0]}x{native[1]} to {size[0]}x{size[1]} (largest centred part, antialias)"
     given = settings.mean is not None and settings.std is not None
     statistics, note = _statistics(images, splits["train"])

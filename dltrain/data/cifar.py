@@ -23,7 +23,7 @@ from dltrain.data.extract import ArchiveError, extract
 from dltrain.data.fetch import FetchError, data_root, fetch_file
 from dltrain.data.imageset import Images, ImageSet, Numbers, Say, with_statistics
 from dltrain.data.scan import Progress
-from dltrain.data.sizes import ArrayReader, Size, describe_change, final_size
+from dltrain.data.sizes import ArrayReader, SizeRule, describe_change, final_size
 from dltrain.text import safe_text
 
 SIDE, PIXELS = 32, 3 * 32 * 32
@@ -121,24 +121,24 @@ class WrongFileError(Exception):
     """A file that is not what it should be; the text says which and why, safe to print."""
 
 
-def open_cifar10(settings: Cifar10, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_cifar10(settings: Cifar10, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """CIFAR-10; see `open_collection`."""
-    return open_collection(CIFAR10, settings, fixed, seed, say)
+    return open_collection(CIFAR10, settings, suits, seed, say)
 
 
-def open_cifar100(settings: Cifar100, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_cifar100(settings: Cifar100, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """CIFAR-100 with its 100 fine classes; see `open_collection`."""
-    return open_collection(CIFAR100, settings, fixed, seed, say)
+    return open_collection(CIFAR100, settings, suits, seed, say)
 
 
-def open_collection(collection: Collection, settings: Fetched, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_collection(collection: Collection, settings: Fetched, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """Sample numbers: training images in the order of their files, then test images. Raises Mistake."""
     where, images, targets = load(collection, data_root(settings.root), settings.name, say)
     train = np.arange(len(images) - collection.files[-1].records)
     test = np.arange(len(train), len(images))
     splits = cut(train, targets[train], ranks(seed, train.tolist()), {"val": settings.val_share})
     splits = {"train": splits["train"], "val": splits["val"], "test": test}
-    size = final_size(settings.size, fixed, (SIDE, SIDE))
+    size = final_size(settings.size, suits, (SIDE, SIDE))
     spec = DataSpec(
         name=settings.name,
         shape=(3, *size),

@@ -20,21 +20,21 @@ from dltrain.data.files import Listed, open_files, root_of
 from dltrain.data.imageset import ImageSet, Say
 from dltrain.data.layout import OTHER_NAMES, SPLITS
 from dltrain.data.scan import Stat
-from dltrain.data.sizes import Size
+from dltrain.data.sizes import SizeRule
 from dltrain.text import safe_text, some
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def open_csv(settings: Csv, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_csv(settings: Csv, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """Sample numbers count the rows whose images can be read, in the order of the table. Raises Mistake."""
     path = root_of(settings)
     shown = safe_text(str(path))
     with told_of(f"data.root={shown}"):
         listed = list_files(settings, path)
     listed.where = shown
-    return open_files(settings, listed, fixed, seed, say)
+    return open_files(settings, listed, suits, seed, say)
 
 
 def list_files(settings: Csv, path: Path) -> Listed:

@@ -9,7 +9,7 @@ from dltrain.config.data import DigitsPose
 from dltrain.config.spec import DataSpec, Target
 from dltrain.data.embedded import digits_splits, read_sheet
 from dltrain.data.imageset import Images, ImageSet, Part, Say, value_statistics, with_statistics
-from dltrain.data.sizes import ArrayReader, Size, describe_change, final_size
+from dltrain.data.sizes import ArrayReader, Size, SizeRule, describe_change, final_size
 from dltrain.keys import key
 
 UNITS = {"rotation": "degrees", "scale": "", "shift_x": "pixels", "shift_y": "pixels"}
@@ -93,10 +93,10 @@ class PoseReader:
         return pose(self.digits[start:end], self.poses[start:end])
 
 
-def open_digits_pose(settings: DigitsPose, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_digits_pose(settings: DigitsPose, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """The embedded digits in their poses; sample numbers and splits are those of data=digits."""
     digits = read_sheet()
-    size = final_size(settings.size, fixed, (CANVAS, CANVAS))
+    size = final_size(settings.size, suits, (CANVAS, CANVAS))
     splits = digits_splits()
     poses = draw_poses(len(digits))
     names = tuple(RANGES) if settings.values is None else tuple(settings.values)

@@ -11,7 +11,7 @@ from dltrain.config.data import Digits
 from dltrain.config.messages import Failure
 from dltrain.config.spec import DataSpec, Target
 from dltrain.data.imageset import Images, ImageSet, Numbers, Say, with_statistics
-from dltrain.data.sizes import ArrayReader, Size, describe_change, final_size
+from dltrain.data.sizes import ArrayReader, SizeRule, describe_change, final_size
 
 SHEET = Path(__file__).parent / "digits" / "digits.png"
 SHA256 = "315cc6bced8d0cb80bc6376e145033531b8d0d27bf780f5144308d3ddf7060bd"
@@ -42,10 +42,10 @@ def digits_splits() -> dict[str, Numbers]:
     }
 
 
-def open_digits(settings: Digits, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_digits(settings: Digits, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """The embedded digits; sample numbers are positions in the sheet."""
     images = read_sheet()
-    size = final_size(settings.size, fixed, (SIDE, SIDE))
+    size = final_size(settings.size, suits, (SIDE, SIDE))
     splits = digits_splits()
     spec = DataSpec(
         name=settings.name,

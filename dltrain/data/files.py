@@ -27,7 +27,7 @@ from dltrain.data.imageset import (
     with_statistics,
 )
 from dltrain.data.scan import Looked, Progress, Scan, Stat, by_threads
-from dltrain.data.sizes import Size, final_size, fit, take
+from dltrain.data.sizes import Size, SizeRule, final_size, fit, take
 from dltrain.keys import hash_text
 from dltrain.text import safe_text, some
 
@@ -85,7 +85,7 @@ class Listed:
     where: str = ""  # for the screen; by default the root
 
 
-def open_files(settings: Files, listed: Listed, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_files(settings: Files, listed: Listed, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """Look at every file, split, and leave out what cannot be read, which moves no other image to another split.
 
     Sample numbers are positions among the files that can be read. Raises Mistake.
@@ -109,7 +109,7 @@ def open_files(settings: Files, listed: Listed, fixed: Size | None, seed: int, s
         _refuse_unreadable_class(where, listed, readable, _because(looked))
     headers = [looked.headers[file] for file in files]
     channels: Channels = 1 if all(header.grey for header in headers) else 3
-    size = final_size(settings.size, fixed, OWN_SIZE)
+    size = final_size(settings.size, suits, OWN_SIZE)
     read = FileReader(root, files, channels, size, settings.max_pixels)
     statistics, note = _statistics(settings, scan, read, splits["train"])
     scan.save()

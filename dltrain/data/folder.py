@@ -6,10 +6,10 @@ from dltrain.config.data import Folder
 from dltrain.data.files import Listed, open_files, root_of
 from dltrain.data.imageset import ImageSet, Say
 from dltrain.data.layout import find_layout
-from dltrain.data.sizes import Size
+from dltrain.data.sizes import SizeRule
 
 
-def open_folder(settings: Folder, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_folder(settings: Folder, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """Sample numbers are positions among all the paths that can be read, sorted. Raises Mistake, naming files."""
     root = root_of(settings)
     layout = find_layout(root)
@@ -33,4 +33,4 @@ def open_folder(settings: Folder, fixed: Size | None, seed: int, say: Say) -> Im
         left_out=layout.left_out,
         notes=layout.notes,
     )
-    return open_files(settings, listed, fixed, seed, say)
+    return open_files(settings, listed, suits, seed, say)

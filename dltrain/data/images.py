@@ -11,11 +11,11 @@ from dltrain.data.files import Listed, open_files, root_of
 from dltrain.data.imageset import ImageSet, Say
 from dltrain.data.layout import SPLITS, beside, beside_notes
 from dltrain.data.scan import Found, find_images, holds_images, subfolders
-from dltrain.data.sizes import Size
+from dltrain.data.sizes import SizeRule
 from dltrain.text import safe_text, some
 
 
-def open_images(settings: ImagesOnly, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_images(settings: ImagesOnly, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """Sample numbers are positions among all the paths that can be read, sorted. Raises Mistake.
 
     All images in the folder and below it, however deep; or those in folders train, val and test, if there is train and
@@ -38,7 +38,7 @@ def open_images(settings: ImagesOnly, fixed: Size | None, seed: int, say: Say) -
         left_out=beside(links, others),
         notes=(*notes, *beside_notes(links, others)),
     )
-    return open_files(settings, listed, fixed, seed, say)
+    return open_files(settings, listed, suits, seed, say)
 
 
 def _find(root: Path) -> tuple[dict[str, Found], tuple[str, ...]]:

@@ -19,6 +19,7 @@ Say = Callable[[str], None]
 Images = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
 Size = tuple[int, int]  # height, width
+SizeRule = Callable[[Size], Size] | None  # from the set's own size to the one that suits the model; None: its own
 Box = tuple[int, int, int, int]  # left, top, right, bottom, as Pillow has it
 Part = Callable[[Size], Box]  # which part of an image of this size is taken
 
@@ -121,8 +122,8 @@ def open_set(cfg: Config, say: Say) -> ImageSet:
     """
     from dltrain.data.select import select  # it builds on this file
 
-    fixed = cfg.model.fixed_size if cfg.model is not None else None
-    images = select(_opener(cfg.data)(cfg.data, fixed, cfg.seed, say), cfg)
+    suits = None if cfg.model is None else cfg.model.size_for
+    images = select(_opener(cfg.data)(cfg.data, suits, cfg.seed, say), cfg)
     return replace(images, spec=replace(images.spec, listing=listing(images)))
 
 
@@ -137,11 +138,11 @@ def listing(images: ImageSet) -> dict[str, str]:
     return found
 
 
-def _opener(settings: Any) -> Callable[[Any, tuple[int, int] | None, int, Say], ImageSet]:
+def _opener(settings: Any) -> Callable[[Any, SizeRule, int, Say], ImageSet]:
     """The function that `opens` names, in the package that declares the settings."""
     package = type(settings).__module__.partition(".")[0]
     file, _, function = type(settings).opens.partition(":")
-    found: Callable[[Any, tuple[int, int] | None, int, Say], ImageSet]
+    found: Callable[[Any, SizeRule, int, Say], ImageSet]
     found = getattr(importlib.import_module(f"{package}.data.{file}"), function)
     return found
 

@@ -15,7 +15,7 @@ from dltrain.data.cut import cut, ranks
 from dltrain.data.fetch import FetchError, data_root, fetch
 from dltrain.data.idx import IdxError, parse, read_bytes, unpack
 from dltrain.data.imageset import Images, ImageSet, Say, with_statistics
-from dltrain.data.sizes import ArrayReader, Size, describe_change, final_size
+from dltrain.data.sizes import ArrayReader, SizeRule, describe_change, final_size
 from dltrain.text import safe_text
 
 LARGEST = 64_000_000  # bytes of the largest of the files, unpacked, and some more
@@ -85,17 +85,17 @@ FASHION_MNIST = Collection(
 )
 
 
-def open_mnist(settings: Mnist, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_mnist(settings: Mnist, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """MNIST; see `open_collection`."""
-    return open_collection(MNIST, settings, fixed, seed, say)
+    return open_collection(MNIST, settings, suits, seed, say)
 
 
-def open_fashion_mnist(settings: FashionMnist, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_fashion_mnist(settings: FashionMnist, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """Fashion-MNIST; see `open_collection`."""
-    return open_collection(FASHION_MNIST, settings, fixed, seed, say)
+    return open_collection(FASHION_MNIST, settings, suits, seed, say)
 
 
-def open_collection(collection: Collection, settings: Fetched, fixed: Size | None, seed: int, say: Say) -> ImageSet:
+def open_collection(collection: Collection, settings: Fetched, suits: SizeRule, seed: int, say: Say) -> ImageSet:
     """Sample numbers: training images in the order of their file, then test images. Raises Mistake."""
     root = data_root(settings.root)
     arrays = [load(collection, index, root, settings.name, say) for index in range(len(FILES))]
@@ -105,7 +105,7 @@ def open_collection(collection: Collection, settings: Fetched, fixed: Size | Non
     order = ranks(seed, train.tolist())
     splits = {**cut(train, targets[train], order, {"val": settings.val_share}), "test": test}
     splits = {name: splits[name] for name in ("train", "val", "test")}
-    size = final_size(settings.size, fixed, (SIDE, SIDE))
+    size = final_size(settings.size, suits, (SIDE, SIDE))
     spec = DataSpec(
         name=settings.name,
         shape=(1, *size),

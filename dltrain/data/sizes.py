@@ -8,6 +8,7 @@ from PIL import Image
 from dltrain.config.messages import Mistake
 from dltrain.data.imageset import Box, Images, Part, Say
 from dltrain.data.imageset import Size as Size
+from dltrain.data.imageset import SizeRule as SizeRule
 
 LARGEST = 8192
 
@@ -27,9 +28,9 @@ def parse_size(text: str) -> Size | None:
     return size
 
 
-def final_size(text: str, fixed: Size | None, own: Size) -> Size:
-    """What `data.size` comes to: given, else the model's one size, else the set's own."""
-    return parse_size(text) or fixed or own
+def final_size(text: str, suits: SizeRule, own: Size) -> Size:
+    """What `data.size` comes to: given, else the size nearest to the set's own that suits the model."""
+    return parse_size(text) or (own if suits is None else suits(own))
 
 
 def pads(native: Size, size: Size) -> bool:

@@ -67,7 +67,7 @@ class Unread:
         self.turns.setdefault(update, []).append((step, names, vector))
 
     def check(self, state: State, precision: str) -> None:
-        """Look at all of them. Raises Failure at a loss or gradient norm that is not finite."""
+        """Look at all of them. Raises Failure at a loss, a part of it or a gradient norm that is not finite."""
         for update, turns in self.turns.items():
             steps, names = [step for step, _, _ in turns], turns[0][1]
             table = torch.stack([vector for _, _, vector in turns]).cpu()
@@ -80,12 +80,14 @@ class Unread:
                         "  The last good checkpoint is kept. Try precision=bf16 or a smaller optim.lr."
                     )
                 continue
-            watched = table[:, [names.index("loss"), names.index("grad_norm")]]
-            bad = (~torch.isfinite(watched)).any(dim=1).nonzero()
+            watched = ["loss", "grad_norm", *(name for name in names if name.endswith("_loss"))]
+            values = table[:, [names.index(name) for name in watched]]
+            bad = (~torch.isfinite(values)).any(dim=1).nonzero()
             if len(bad):
-                loss, norm = watched[int(bad[0])].tolist()
+                loss, norm, *parts = values[int(bad[0])].tolist()
+                others = "".join(f", {name} {value:g}" for name, value in zip(watched[2:], parts, strict=True))
                 raise Failure(
-                    f"the loss is {loss:g} and its gradient's norm {norm:g} at step {steps[int(bad[0])]}.\n"
+                    f"the loss is {loss:g}{others} and the gradient's norm {norm:g} at step {steps[int(bad[0])]}.\n"
                     "  The last good checkpoint is kept. Try a smaller optim.lr, or clip=norm clip.max_norm=1."
                 )
         self.turns = {}

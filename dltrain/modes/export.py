@@ -52,7 +52,7 @@ def describe(cfg: Export, spec: DataSpec, folder: Path, task: Any, step: int) ->
         "checkpoint": cfg.checkpoint.value,
         "step": step,
         "weights_sha256": checkpoint.weights_sha256(task.state_dict()),
-        "model": cfg.model.name,
+        "model": cfg.model.title,
         "input": {"name": "images", "type": "uint8", "shape": ["batch", *spec.shape]},
         "output": {"name": name, "shape": ["batch", spec.num_outputs]},
         "class_names": list(spec.class_names),

@@ -11,6 +11,7 @@ from dltrain import atomic
 from dltrain.config.check import check_colours
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import LookAtData
+from dltrain.config.overlay import option_of
 from dltrain.config.spec import Target
 from dltrain.data.imageset import ImageSet, open_set
 from dltrain.data.problems import Facts, look, to_json
@@ -38,7 +39,7 @@ def run(cfg: LookAtData, screen: Screen) -> int:
     check_colours(cfg, images.spec)
     known = type(cfg.data).native
     facts = look(images, None if known is None else known[1:], screen.line)
-    columns, seen_by = screen.columns if screen.live else 100, f"by model={cfg.model.name}"
+    columns, seen_by = screen.columns if screen.live else 100, f"by model={option_of('model', cfg.model)}"
     screen.clear()
     for text in lines(facts, images.spec, images.left_out, seen_by, columns, screen.out.encoding):
         screen.line(text)

@@ -1,4 +1,8 @@
-"""A network's layers: shapes, parameters, multiply-adds and activations, found by one forward pass without numbers."""
+"""A network's layers: shapes, parameters, multiply-adds and activations, found by passes without numbers.
+
+Activations, shapes and calls are those of a training pass. Multiply-adds are those of an evaluation pass, as papers and
+others count them: what a network has for its training only has none.
+"""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +27,7 @@ class Layer:
     name: str  # as in the state dict; empty for the network itself
     kind: str
     calls: int  # in one pass; 0: the pass does not use it
+    evaluated: bool  # whether the evaluation pass uses it too
     output: tuple[int, ...] | None  # of its last call, without the batch; None if that is no tensor
     parameters: int  # shared ones belong to the first module that has them
     multiply_adds: int  # for one image
@@ -31,7 +36,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """A network as one training pass over `batch` images of `shape` (C, H, W) found it, and its sums."""
+    """A network as passes over `batch` images of `shape` (C, H, W) found it, and its sums."""
 
     shape: tuple[int, int, int]
     batch: int
@@ -39,6 +44,7 @@ class Summary:
     layers: tuple[Layer, ...]
     parameters: int
     trained: int  # of them
+    training_only: int  # of them
     parameter_bytes: int
     multiply_adds: int  # for one image, of convolutions and matrix products: half of what torch's counter counts
     kept_bytes: int  # for the batch: all that the backward pass needs but parameters and buffers
@@ -48,7 +54,7 @@ def summarize(model: nn.Module, shape: tuple[int, int, int], batch: int = 2) -> 
     """The layers of any network that takes (B, C, H, W). Changes nothing: neither the model nor any generator.
 
     A copy on torch's meta device is run, which computes shapes alone; where that cannot be, one on the CPU with two
-    images. `batch` must be 2 or more, since batch norm cannot learn from one image.
+    images, for which the model must have numbers. `batch` must be 2 or more, since batch norm cannot learn from one.
     """
     if batch < 2:
         raise ValueError(f"a batch of {batch} cannot be trained on by every network: 2 or more")
@@ -73,12 +79,13 @@ def _without_numbers(model: nn.Module) -> nn.Module:
 
 
 class _Pass:
-    """One forward pass, in which whatever happens belongs to the innermost module that is at work."""
+    """A pass of each kind, in which whatever happens belongs to the innermost module that is at work."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model.train()
+        self.model = model
         self.at_work: list[nn.Module] = []
-        self.calls: dict[nn.Module, int] = {}
+        self.calls: dict[nn.Module, int] = {}  # while training
+        self.evaluated: set[nn.Module] = set()
         self.outputs: dict[nn.Module, tuple[int, ...] | None] = {}
         self.flops: dict[nn.Module, int] = {}
         self.kept: dict[nn.Module, int] = {}
@@ -94,16 +101,21 @@ class _Pass:
             module.register_forward_hook(self._leave)
         dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         images = torch.zeros(batch, *shape, dtype=dtype, device=device)
-        with torch.enable_grad(), self.counter, saved_tensors_hooks(self._keep, lambda tensor: tensor):
+        model.train()
+        with torch.enable_grad(), saved_tensors_hooks(self._keep, lambda tensor: tensor):
             model(images)
-        parameters = list(model.parameters())
+        model.eval()
+        with torch.enable_grad(), self.counter:  # without gradients torch fuses attention, and nothing is counted
+            model(images)
+        parameters, layers = list(model.parameters()), tuple(self._layers(batch))
         return Summary(
             shape=shape,
             batch=batch,
             device=device,
-            layers=tuple(self._layers(batch)),
+            layers=layers,
             parameters=sum(p.numel() for p in parameters),
             trained=sum(p.numel() for p in parameters if p.requires_grad),
+            training_only=sum(layer.parameters for layer in layers if layer.calls and not layer.evaluated),
             parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
             multiply_adds=_per_image(self.counter.get_total_flops(), batch),
             kept_bytes=sum(self.kept.values()),
@@ -112,12 +124,16 @@ class _Pass:
     def _enter(self, module: nn.Module, args: Any) -> None:
         self._count()
         self.at_work.append(module)
-        self.calls[module] = self.calls.get(module, 0) + 1
+        if self.model.training:
+            self.calls[module] = self.calls.get(module, 0) + 1
+        else:
+            self.evaluated.add(module)
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         self._count()
         self.at_work.pop()
-        self.outputs[module] = _shape(output)
+        if self.model.training:
+            self.outputs[module] = _shape(output)
 
     def _count(self) -> None:
         """Give what was counted since the last call to the module at work."""
@@ -143,6 +159,7 @@ class _Pass:
                 name=name,
                 kind=type(module).__name__,
                 calls=self.calls.get(module, 0),
+                evaluated=module in self.evaluated,
                 output=self.outputs.get(module),
                 parameters=sum(p.numel() for p in own),
                 multiply_adds=_per_image(self.flops.get(module, 0), batch),
@@ -217,6 +234,8 @@ def _rows(summary: Summary, number: Callable[[int], str]) -> list[list[str]]:
 
 
 def _kind(layer: Layer) -> str:
+    if layer.calls and not layer.evaluated:
+        return f"{layer.kind} (training)"
     return layer.kind + {0: " (not used)", 1: ""}.get(layer.calls, f" x{layer.calls}")
 
 
@@ -232,6 +251,9 @@ def _sums(summary: Summary, room: int | None) -> list[str]:
             [f"{memory(summary.kept_bytes)} for {count(summary.batch, 'image')}", "kept for the backward pass"],
         ),
     ]
+    if summary.training_only:
+        of = f"{summary.training_only:,} of the parameters"
+        rows.append(("training only", [of, "the activations count them, the multiply-adds do not"]))
     lines = []
     for label, parts in rows:
         text = f"{label:<15}{'; '.join(parts)}"

@@ -32,6 +32,7 @@ from dltrain.report.terminal import Screen
 from dltrain.run import Run
 from dltrain.tasks import Evaluation, Picture
 from dltrain.tasks.build import build_task
+from dltrain.text import SHOWN
 
 EXIT_CODES = {"completed": 0, "SIGINT": 130}  # any other reason to stop is a scheduler's or max_time's: 75
 
@@ -168,8 +169,9 @@ def load_weights(task: nn.Module, cfg: Config, spec: DataSpec, screen: Screen) -
         if ours[name].shape != theirs[name].shape
     ]
     if odd:
+        more = [f"and {len(odd) - SHOWN:,} more"] if len(odd) > SHOWN else []
         raise Mistake(
-            f"init.source={cfg.init.source} holds another network:\n    " + "\n    ".join(odd),
+            "\n    ".join([f"init.source={cfg.init.source} holds another network:", *odd[:SHOWN], *more]),
             allowed="a run of the same model, with as many channels, and as many classes or values to be learned",
             type_this=same_model(cfg, spec, source),
         )

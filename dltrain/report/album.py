@@ -35,7 +35,7 @@ class Album:
         self.folder = folder
         self.monitor = monitor
         self.screen = screen
-        self._title = f"{cfg.model.name} on {spec.name}, seed {cfg.seed}"
+        self._title = f"{cfg.model.title} on {spec.name}, seed {cfg.seed}"
         self._kept: Mapping[str, Picture] = {}  # of the best evaluation, or the last
         self._warned = False
         self._next = time.monotonic() + EVERY

@@ -66,9 +66,10 @@ class Lines:
             str(cfg.determinism),
         ]
         for text in (
-            f"{cfg.model.name} ({parameters:,} parameters) on {safe(spec.name)} ({images} images{classes}{where})",
+            f"{cfg.model.title} ({parameters:,} parameters) on {safe(spec.name)} ({images} images{classes}{where})",
             f"{', '.join(machine)}   {'dry run' if cfg.trainer.dry_run else f'run {near(self.run.path)}'}",
             *spec.notes,
+            *cfg.model.notes(spec.shape[1:]),
             *self.screen.notes,
             *notes,
         ):

@@ -28,17 +28,12 @@ class Answers:
     def add(self, batch: Batch, logits: Tensor, losses: Tensor, to_pixels: Callable[[Tensor], Tensor]) -> None:
         """Look at a batch with its (B, K) logits and (B,) losses."""
         assert batch.targets is not None
-        targets, answers = batch.targets, logits.argmax(1)
 
         def take(rows: Tensor) -> dict[str, Tensor]:
-            columns = {"ids": batch.ids, "targets": targets, "answers": answers}
-            fields = {name: column.index_select(0, rows) for name, column in columns.items()}
-            shares = logits.index_select(0, rows).softmax(1)
-            for name, of in (("share", "answers"), ("own", "targets")):
-                fields[name] = shares.gather(1, fields[of][:, None])[:, 0]
-            return fields | {"pixels": to_pixels(batch.images.index_select(0, rows))}
+            pixels = to_pixels(batch.images.index_select(0, rows))
+            return answered(batch, logits, rows) | {"ids": batch.ids.index_select(0, rows), "pixels": pixels}
 
-        self._worst.add(torch.where(answers == targets, -torch.inf, losses), take)
+        self._worst.add(torch.where(logits.argmax(1) == batch.targets, -torch.inf, losses), take)
         self._some.add(spread(batch.ids), take)
 
     def pictures(self, confusion: Tensor) -> dict[str, Picture]:
@@ -80,14 +75,29 @@ class Answers:
         return self._sheet(fields, f"answers to {len(order)} of {count(int(confusion.sum()), 'image')}")
 
     def _sheet(self, fields: dict[str, Tensor], title: str) -> Image.Image:
-        names = [shown(name) for name in self.class_names]
-        captions, marks = [], []
-        rows = zip(*(fields[name].tolist() for name in ("targets", "answers", "share", "own")), strict=True)
-        for target, answer, share, own in rows:
-            marks.append(target == answer)
-            true = "" if target == answer else f"\ntrue {names[target]}\t{percent(own)}"
-            captions.append(f"{names[answer]}\t{percent(share)}{true}")
+        captions, marks = said(fields, self.class_names)
         return sheet(to_images(fields["pixels"]), captions, title=title, marks=marks)
+
+
+def answered(batch: Batch, logits: Tensor, rows: Tensor) -> dict[str, Tensor]:
+    """Of (R,) rows of a batch with its (B, K) logits: targets, answers, and the shares of both, `own` and `share`."""
+    assert batch.targets is not None
+    targets, z = batch.targets.index_select(0, rows), logits.index_select(0, rows)
+    answers, shares = z.argmax(1), z.softmax(1)
+    share, own = (shares.gather(1, of[:, None])[:, 0] for of in (answers, targets))
+    return {"targets": targets, "answers": answers, "share": share, "own": own}
+
+
+def said(fields: dict[str, Tensor], class_names: Sequence[str]) -> tuple[list[str], list[bool]]:
+    """Captions of what `answered` gave: the class answered, the true one below a wrong answer; and which are right."""
+    names = [shown(name) for name in class_names]
+    captions, marks = [], []
+    rows = zip(*(fields[name].tolist() for name in ("targets", "answers", "share", "own")), strict=True)
+    for target, answer, share, own in rows:
+        marks.append(target == answer)
+        true = "" if target == answer else f"\ntrue {names[target]}\t{percent(own)}"
+        captions.append(f"{names[answer]}\t{percent(share)}{true}")
+    return captions, marks
 
 
 def in_words(targets: Tensor, class_names: Sequence[str]) -> list[str]:

@@ -1,13 +1,16 @@
 """One class an image: softmax cross-entropy."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dltrain.models.outputs import split
 from dltrain.tasks import Batch, Evaluation, Picture, Prediction, Scalars, Update
-from dltrain.tasks.answers import Answers, in_words
+from dltrain.tasks.answers import Answers, answered, in_words, said
+from dltrain.tasks.attention import Attended
 from dltrain.tasks.evaluating import at_least_float32, evaluating
 from dltrain.tasks.metrics import Tally
 from dltrain.tasks.pictures import batch_picture, to_pixels
@@ -83,28 +86,43 @@ class Classification(nn.Module):
     def loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
         """Mean loss of a micro-batch, and its scalars on the device; `accuracy` is over rows, not weighted.
 
-        The class of a blended image is the one with the largest share.
+        The class of a blended image is the one with the largest share. `loss` is that of the logits; what auxiliary
+        heads add to it is `auxiliary_loss`.
         """
         y = _targets(batch)
-        z = at_least_float32(self.model(batch.images))
+        logits, auxiliary, weight = split(self.model(batch.images))
+        z = at_least_float32(logits)
         loss = cross_entropy(z, y, self.label_smoothing, self.class_weights)
         right = (z.detach().argmax(1) == _classes(y)).float().mean()
-        return loss, {"loss": loss.detach(), "accuracy": right}
+        scalars = {"loss": loss.detach(), "accuracy": right}
+        if auxiliary:
+            heads = [cross_entropy(at_least_float32(a), y, self.label_smoothing, self.class_weights) for a in auxiliary]
+            added = weight * torch.stack(heads).sum()
+            loss, scalars["auxiliary_loss"] = loss + added, added.detach()
+        return loss, scalars
 
     def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
         """`loss accuracy macro_f1`, `top5` with six classes or more, and `class_accuracy/<name>`: see `Tally`.
 
-        Pictures: `confusion`, `worst` (the wrong answers with the highest loss) and `predictions` (images spread over
-        the split). Leaves no trace: no statistics, modes, gradients or random numbers are touched.
+        Pictures: `confusion`, `worst` (the wrong answers with the highest loss), `predictions` (images spread over the
+        split), and `attention` of a network that has attention maps. Leaves no trace: no statistics, modes, gradients
+        or random numbers are touched.
         """
         tally, answers = Tally(len(self.class_names), self.mean.device), Answers(self.class_names)
+        attended = Attended(self.model)
         with evaluating(self):
             for batch in batches:  # the loader's own work stays outside of inference mode: it may keep what it makes
                 with torch.inference_mode():
                     z, y = at_least_float32(self.model(batch.images)), _targets(batch)
                     losses = tally.add(z, y)
-                    answers.add(batch, z, losses, lambda images: to_pixels(images, self.mean, self.std))
-        return Evaluation(tally.read(self.class_names), answers.pictures(tally.confusion))
+                    answers.add(batch, z, losses, self._pixels)
+                    attended.add(batch, partial(answered, batch, z))
+            metrics, pictures = tally.read(self.class_names), answers.pictures(tally.confusion)
+            pictures |= attended.pictures(self._pixels, lambda fields: said(fields, self.class_names))
+        return Evaluation(metrics, pictures)
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        return to_pixels(images, self.mean, self.std)
 
     def answer(self, outputs: Tensor) -> Tensor:
         """(B, K) probabilities of the classes, of (B, K) outputs of the network."""

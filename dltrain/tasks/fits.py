@@ -39,9 +39,8 @@ class Fits:
         targets = batch.targets.to(answers.dtype)
 
         def take(rows: Tensor) -> dict[str, Tensor]:
-            columns = {"ids": batch.ids, "targets": targets, "answers": answers}
-            fields = {name: column.index_select(0, rows) for name, column in columns.items()}
-            return fields | {"pixels": to_pixels(batch.images.index_select(0, rows))}
+            pixels = to_pixels(batch.images.index_select(0, rows))
+            return answered(batch, answers, rows) | {"ids": batch.ids.index_select(0, rows), "pixels": pixels}
 
         self._worst.add(errors.square().mean(1), take)
         self._some.add(spread(batch.ids), take)
@@ -73,8 +72,18 @@ class Fits:
         return self._sheet(fields, f"answers to {len(order)} of {images}: answer / true value")
 
     def _sheet(self, fields: dict[str, Tensor], title: str) -> Image.Image:
-        said = in_words(fields["answers"], self.names, self.std, fields["targets"])
-        return sheet(to_images(fields["pixels"]), said, title=title)
+        return sheet(to_images(fields["pixels"]), said(fields, self.names, self.std), title=title)
+
+
+def answered(batch: Batch, answers: Tensor, rows: Tensor) -> dict[str, Tensor]:
+    """`targets` and `answers` of (R,) rows of a batch with its (B, K) answers, in real units."""
+    assert batch.targets is not None
+    return {"targets": batch.targets.to(answers.dtype).index_select(0, rows), "answers": answers.index_select(0, rows)}
+
+
+def said(fields: dict[str, Tensor], names: Sequence[str], std: Sequence[float]) -> list[str]:
+    """Captions of what `answered` gave: each output's answer / true value."""
+    return in_words(fields["answers"], names, std, fields["targets"])
 
 
 def in_words(values: Tensor, names: Sequence[str], std: Sequence[float], targets: Tensor | None = None) -> list[str]:

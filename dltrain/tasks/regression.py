@@ -1,16 +1,19 @@
 """Any number of real values an image: squared, absolute or Huber's error, in standard deviations of each output."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltrain.config.groups import RegressionLoss
+from dltrain.models.outputs import split
 from dltrain.tasks import Batch, Evaluation, Picture, Prediction, Scalars, Update
+from dltrain.tasks.attention import Attended
 from dltrain.tasks.errors import Errors
 from dltrain.tasks.evaluating import at_least_float32, evaluating
-from dltrain.tasks.fits import Fits, in_words
+from dltrain.tasks.fits import Fits, answered, in_words, said
 from dltrain.tasks.pictures import batch_picture, to_pixels
 
 
@@ -83,32 +86,47 @@ class Regression(nn.Module):
         return outputs * self.value_std + self.value_mean
 
     def loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
-        """Mean loss of a micro-batch in standardized units; `mae` of an only output is in its own unit."""
-        z = at_least_float32(self.model(batch.images))
+        """Mean loss of a micro-batch in standardized units; `mae` of an only output is in its own unit.
+
+        `loss` is that of the network's answers; what auxiliary heads add to it is `auxiliary_loss`.
+        """
+        outputs, auxiliary, weight = split(self.model(batch.images))
+        z = at_least_float32(outputs)
         t = self.standardized(_targets(batch)).to(z.dtype)
         loss = error(z, t, self.kind, self.delta)
         scalars = {"loss": loss.detach()}
         if len(self.value_names) == 1:
             scalars["mae"] = ((z.detach() - t).abs() * self.value_std).mean()
+        if auxiliary:
+            heads = [error(at_least_float32(a), t, self.kind, self.delta) for a in auxiliary]
+            added = weight * torch.stack(heads).sum()
+            loss, scalars["auxiliary_loss"] = loss + added, added.detach()
         return loss, scalars
 
     def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
         """`loss r2`, `mae` of an only output, `r2/<name> mae/<name>` of each: see `Errors`. `loss` is what is learned.
 
-        Pictures: `scatter` (answers against true values), `worst` (the largest errors, in standard deviations) and
-        `predictions` (images spread over the split). Leaves no trace: no statistics, modes, gradients or random numbers
-        are touched.
+        Pictures: `scatter` (answers against true values), `worst` (the largest errors, in standard deviations),
+        `predictions` (images spread over the split), and `attention` of a network that has attention maps. Leaves no
+        trace: no statistics, modes, gradients or random numbers are touched.
         """
         errors = Errors(len(self.value_names), self.mean.device)
-        fits = Fits(self.value_names, self.value_units, self.value_std.tolist())
+        std = self.value_std.tolist()
+        fits, attended = Fits(self.value_names, self.value_units, std), Attended(self.model)
         with evaluating(self):
             for batch in batches:  # the loader's own work stays outside of inference mode: it may keep what it makes
                 with torch.inference_mode():
                     z, values = at_least_float32(self.model(batch.images)).double(), _targets(batch)
                     t, answers = self.standardized(values), self.answer(z)
                     errors.add(answers, values, error(z, t, self.kind, self.delta))
-                    fits.add(batch, answers, z - t, lambda images: to_pixels(images, self.mean, self.std))
-        return Evaluation(errors.read(self.value_names), fits.pictures())
+                    fits.add(batch, answers, z - t, self._pixels)
+                    attended.add(batch, partial(answered, batch, answers))
+            metrics, pictures = errors.read(self.value_names), fits.pictures()
+            pictures |= attended.pictures(self._pixels, lambda fields: (said(fields, self.value_names, std), None))
+        return Evaluation(metrics, pictures)
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        return to_pixels(images, self.mean, self.std)
 
     def predict(self, images: Tensor) -> Prediction:
         """Real values (B, K) for images (B, C, H, W), normalized as in training."""

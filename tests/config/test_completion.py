@@ -49,7 +49,7 @@ def test_values() -> None:
     assert complete(["determinism="]) == ["determinism=exact", "determinism=fast"]
     assert complete(["optim=sgd", "optim.nesterov="]) == ["optim.nesterov=false", "optim.nesterov=true"]
     assert complete(["device=c"]) == ["device=cpu", "device=cuda"]
-    assert complete(["-m", "model=mlp,le"]) == ["model=mlp,lenet5"]
+    assert complete(["-m", "model=mlp,le"]) == ["model=mlp,lenet5", "model=mlp,lenet5_caffe"]
     assert complete(["-m", "model.activation=tanh,re"]) == ["model.activation=tanh,relu"]
 
 
@@ -121,10 +121,10 @@ def test_bash_completes_behind_equals_signs(tmp_path: Path) -> None:
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dltrain "$@"\n')
     command.chmod(0o755)
     lines = {
-        "dltrain model=le": ["lenet5"],
+        "dltrain model=le": ["lenet5", "lenet5_caffe"],
         "dltrain clip=norm clip.": ["clip.max_norm="],
         "dltrain mode=eval run=outputs/2026-11-25/": ["outputs/2026-11-25/08-00-00-mlp-digits"],
-        "dltrain model=mlp,le": ["mlp,lenet5"],
+        "dltrain model=mlp,le": ["mlp,lenet5", "mlp,lenet5_caffe"],
         "dltrain it's (": [],
     }
     asked = "".join(

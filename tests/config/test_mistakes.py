@@ -26,7 +26,12 @@ from dltrain.run import Run
 # (what is typed, what the message must say, the command it offers)
 BEFORE_HYDRA = [
     # unknown group, option, key
-    ("model=resnet8", ["model=lenet5|mlp"], "model=lenet5"),
+    ("model=lenet4", ["lenet5|lenet5_caffe|mlp"], "model=lenet5"),
+    ("model=resnet8", ["resnet18|resnet20|"], "model=resnet18"),
+    ("model=resnet-50", ["nearest  model=resnet50"], "model=resnet50"),
+    ("model=VGG_16", ["nearest  model=vgg16"], "model=vgg16"),
+    ("model=googlenet", ["model=alexnet|"], None),
+    ("resnet50", ["nearest  model=resnet50"], "model=resnet50"),
     ("modle=mlp", ["modle", "model=mlp"], "model=mlp"),
     ("modle=anything", ["nearest  model"], None),
     ("model=LeNet-5", ["nearest  model=lenet5"], "model=lenet5"),
@@ -109,7 +114,7 @@ BEFORE_HYDRA = [
     ("=3", ["key=value"], None),
     ("''", ["an empty word"], ""),
     ("xyzzy", ["key=value"], None),
-    ("+model.x=1", ["without +", "model.dropout", "nearest  model."], "--help model"),
+    ("+model.girth=1", ["without +", "model.dropout", "nearest  model."], None),
     ("+seed=1", ["nearest  seed"], "seed=1"),
     ("++model.dropout=0.1", ["without ++", "nearest  model.dropout"], "model.dropout=0.1"),
     ("+modle=mlp", ["nearest  model"], "model=mlp"),
@@ -152,6 +157,21 @@ BEFORE_HYDRA = [
     ("determinism=exakt", ["exact, fast"], "determinism=exact"),
     ("model=mlp model.widths=300", ["a list of whole numbers"], "model=mlp 'model.widths=[300]'"),
     ("seed=1 data.size=фото model=mlp", ["data.size=фото", "180x240"], "seed=1 data.size=auto model=mlp"),
+    # networks: keys that they do not have, lists that are too short or too long, and what is absurd
+    ("model=mlp model.stem=small", ["model=mlp has no key stem"], None),
+    ("model=resnet20 model.stem=small", ["model=resnet20 has no key stem"], None),
+    ("model=resnet18 model.stem=big", ["auto, small, large"], "model=resnet18 model.stem=auto"),
+    ("model=resnet18 model.blocks=[]", ["a list of 1 to 8 whole numbers"], "model=resnet18 'model.blocks=[2,2,2,2]'"),
+    ("model=resnet50 model.blocks=[]", ["1 to 8"], "model=resnet50 'model.blocks=[3,4,6,3]'"),
+    ("model=resnet18 model.blocks=[2,0,2]", ["each >= 1"], "model=resnet18 'model.blocks=[2,2,2,2]'"),
+    ("model=resnet18 model.blocks=3", ["a list of"], "model=resnet18 'model.blocks=[3]'"),
+    ("model=vgg16 model.convs=[]", ["1 to 8 whole numbers"], "model=vgg16 'model.convs=[2,2,3,3,3]'"),
+    ("model=vgg11 model.convs=[1,1,1,1,1,1,1,1,1]", ["1 to 8"], "model=vgg11 'model.convs=[1,1,2,2,2]'"),
+    ("model=resnet18 model.base_channels=100000", ["<= 4096"], "model=resnet18 model.base_channels=4096"),
+    ("model=vgg11 model.base_channels=0", [">= 1 and <= 4096"], "model=vgg11 model.base_channels=1"),
+    ("model=resnet20 model.n=0", ["a whole number >= 1"], "model=resnet20 model.n=1"),
+    ("model=resnet20 model.shortcut=C", ["A, B"], "model=resnet20 model.shortcut=A"),
+    ("model=resnet18 model.attention=cbma", ["none, se, cbam, spatial_softmax"], "model=resnet18 model.attention=cbam"),
     ("trainer.threads=two", ["from 1 to 1024"], "trainer.threads=auto"),
     ("device=gpu0", ["auto, cpu, cuda"], "device=auto"),
     ("trainer.max_time=soon", ["2h30m"], "trainer.max_time=null"),
@@ -193,6 +213,48 @@ WITH_HYDRA = [
     ("resume=last", ["resume=last"], None),
     ("init=run init.source=nowhere", ["init.source=nowhere"], None),
     ("mode=reproduce run=прогон#1", ["run=прогон#1"], None),
+    *(
+        (f"model={typed} data.size={size}", [said, "allowed  ", smallest], f"model={typed} data.size={right}")
+        for typed, size, said, smallest, right in (
+            ("vgg16", "10x10", "images of 10x10 are too small for vgg16", "32x32 and above", "32x32"),
+            ("vgg16", "10x40", "images of 10x40 are too small for vgg16", "32x32 and above", "32x40"),
+            ("attention_cnn", "31", "images of 31x31 are too small for attention_cnn", "32x32", "32x32"),
+            ("lenet5_caffe", "8", "too small for lenet5_caffe", "13x13 and above", "13x13"),
+            ("alexnet", "8", "too small for alexnet", "15x15 and above", "15x15"),
+            ("inception_v1", "2", "too small for inception_v1", "4x4 and above", "4x4"),
+            ("lenet5", "28", "lenet5 takes images of 32x32 only", "auto or 32x32", "auto"),
+        )
+    ),
+    (
+        "data=cifar10 data.size=10x10 model=vgg16",
+        ["too small for vgg16", "32x32 and above, or data.size=auto"],
+        "data=cifar10 model=vgg16 data.size=32x32",
+    ),
+    (
+        "data=folder data.root=nowhere data.size=16 model=vgg11",
+        ["images of 16x16 are too small for vgg11"],
+        "data=folder data.root=nowhere model=vgg11 data.size=32x32",
+    ),
+    (
+        "model=alexnet model.stem=large data.size=32",
+        ["images of 32x32 are too small for alexnet", "63x63 and above"],
+        "model=alexnet model.stem=large data.size=63x63",
+    ),
+    (
+        "model=alexnet model.stem=large model.form=paper data.size=64",
+        ["67x67 and above"],
+        "model=alexnet model.stem=large model.form=paper data.size=67x67",
+    ),
+    (
+        "model=vgg11 model.convs=[1,1,1,1,1,1,1] data=digits_pose data.size=32",
+        ["too small for vgg10", "128x128 and above"],
+        "model=vgg11 'model.convs=[1,1,1,1,1,1,1]' data=digits_pose data.size=128x128",
+    ),
+    (
+        "mode=summary model=vgg16 data=mnist data.size=28",
+        ["32x32"],
+        "mode=summary model=vgg16 data=mnist data.size=32x32",
+    ),
 ]
 
 

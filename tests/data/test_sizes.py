@@ -26,9 +26,14 @@ def test_other_sizes_are_mistakes(text: str) -> None:
 
 
 def test_size_comes_from_the_user_then_the_model_then_the_set() -> None:
-    assert final_size("40x50", (32, 32), (28, 28)) == (40, 50)
-    assert final_size("auto", (32, 32), (28, 28)) == (32, 32)
+    assert final_size("40x50", model.LeNet5().size_for, (28, 28)) == (40, 50)
+    assert final_size("auto", model.LeNet5().size_for, (28, 28)) == (32, 32)
+    assert final_size("auto", model.MLP().size_for, (28, 28)) == (28, 28)
     assert final_size("auto", None, (28, 28)) == (28, 28)
+
+
+def test_a_model_asks_for_no_more_than_it_needs() -> None:
+    assert model.VGG().size_for((28, 40)) == (32, 40)
 
 
 def test_padding_puts_the_image_in_the_middle() -> None:

@@ -10,18 +10,21 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from dltrain import data
 from dltrain.cli import main
 from dltrain.config import table
 from dltrain.config.compose import compose
 from dltrain.data.mnist import FASHION_MNIST, MNIST
-from dltrain.models import build_model
+from dltrain.models import build_model, outline
+from dltrain.models.outputs import Outputs
 from dltrain.modes import summary_layers as layers
 from dltrain.modes.summary_layers import Summary, summarize
 from dltrain.report.table import folded, memory, short
 from dltrain.report.terminal import width
 from dltrain.run import Run
+from tests.models.family import NAMES, every_member, settings
 
 FLOAT = 4  # bytes
 
@@ -278,15 +281,78 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("model", table.options("model"))
-def test_every_model_has_a_summary(model: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = said(capsys, f"model={model}")
-    cfg = compose([f"model={model}"])[0]
-    size = cfg.model.fixed_size or (28, 28)
-    built = build_model(cfg.model, (1, *size), 10)
+def check_summary(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, *words)
+    model = settings(*words)
+    built = outline(model, (1, *model.size_for((28, 28))), 10)
+    assert f"\n{model.title} for digits: images of 1x" in text
     assert f"{sum(p.numel() for p in built.parameters()):,}" in text
     assert "on the CPU" not in text
+    assert all(note in " ".join(text.split()) for note in model.notes(model.size_for((28, 28))))
     assert not list(Path().iterdir())
+
+
+@every_member
+def test_every_family_has_a_summary(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    check_summary(words, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_has_a_summary(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    check_summary((f"model={name}",), capsys)
+
+
+def test_a_network_at_the_size_of_its_paper_needs_no_data(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a set that is not there; torchvision's figures of ResNet-18, with 10 classes and not 1,000."""
+    text = said(capsys, "model=resnet18", "data=cifar10", "data.size=224x224")
+    assert f"{11_689_512 - 990 * 513:,}" in text
+    assert f"{1_814_073_344 - 990 * 512:,} an image" in text
+    assert "small images" not in text
+    assert "small images: 3x3 first convolution" in said(capsys, "model=resnet18", "data=cifar10")
+
+
+def test_a_network_that_no_memory_holds_is_summed_up_without(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "model=resnet18", "model.base_channels=4096", "model.blocks=[1,1,1,1,1]")
+    assert "80,162,992,138; 299 GiB" in text
+
+
+class WithAHead(nn.Module):
+    """10 x 10 weights that it always uses, and 10 x 20 of a head while it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Linear(10, 10, bias=False)
+        self.head = nn.Linear(10, 20, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor | Outputs:
+        x = self.trunk(images.flatten(1))
+        return Outputs(x, (self.head(x),), 0.3) if self.training else x
+
+
+def test_what_is_there_for_training_only_is_told_and_has_no_multiply_adds() -> None:
+    found = summarize(WithAHead(), (1, 2, 5), 4)
+    assert (found.parameters, found.training_only, found.multiply_adds) == (300, 200, 100)
+    named = {layer.name: layer for layer in found.layers}
+    assert (named["head"].calls, named["head"].evaluated, named["head"].multiply_adds) == (1, False, 0)
+    assert named["head"].output == (20,)
+    assert found.kept_bytes == FLOAT * 4 * (10 + 10)  # the inputs of both, for the backward pass
+    check_sums(found, WithAHead())
+    text = "\n".join(layers.table(found))
+    assert "Linear (training)" in text
+    assert "training only  200 of the parameters; the activations count them, the multiply-adds do not" in text
+    assert "training only" not in "\n".join(layers.table(summarize(nn.Linear(2, 2), (1, 1, 2))))
+
+
+def test_inception_is_counted_as_torchvisions_googlenet_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Parameters with and without auxiliary heads; multiply-adds without: 1,498,442,848 by torch's own counter."""
+    with torch.device("meta"):
+        theirs = torchvision.models.googlenet(init_weights=False, aux_logits=True).eval()
+        with FlopCounterMode(display=False) as counter:
+            theirs(torch.zeros(1, 3, 224, 224))
+    found = summarize(outline(settings("model=inception_v1"), (3, 224, 224), 1000), (3, 224, 224))
+    assert (found.parameters, found.parameters - found.training_only) == (13_004_888, 6_624_904)
+    assert found.multiply_adds == counter.get_total_flops() // 2
 
 
 @pytest.mark.parametrize("name", [n for n in table.options("data") if table.schema("data", n).class_count is not None])
