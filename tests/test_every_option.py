@@ -18,7 +18,7 @@ from dltrain.engine import loop
 from dltrain.run import Run
 from tests.faults.compare import run_differences
 from tests.faults.killing import dltrain
-from tests.models.family import NAMES, every_member, is_wide
+from tests.models.family import NAMES, every_member, few_pixels
 
 ELSEWHERE = {
     ("data", "mnist"): "needs files: tests/test_experiments.py",
@@ -75,8 +75,7 @@ def words_of_network(network: tuple[str, ...]) -> list[str]:
     known = {key.name for key in keys_of(table.schema("model", network[0].partition("=")[2]), "model.")}
     words = [word for word in WORDS if not word.startswith("model.") or word.partition("=")[0] in known]
     words = [word for word in words if not word.startswith("trainer.batch_size")]
-    size = ["data.size=16x16"] if is_wide(network) else []
-    return [*network, *words, *FEW, *size, "log=quiet"]
+    return [*network, *words, *FEW, *few_pixels(network), "log=quiet"]
 
 
 @pytest.fixture(autouse=True)

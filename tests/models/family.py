@@ -27,18 +27,19 @@ class Member:
     words: tuple[str, ...]
     paper: Size  # of the images that its paper trains it for
     wide: bool = False  # millions of parameters, and no knob that makes them fewer
+    few_pixels: tuple[str, ...] = ()  # what makes a run of it short all the same
 
 
 MEMBERS = (
     Member("mlp", ("model=mlp",), (28, 28)),
     Member("lenet5", ("model=lenet5",), (32, 32)),
     Member("lenet5_caffe", ("model=lenet5_caffe",), (28, 28)),
-    Member("alexnet", ("model=alexnet",), (224, 224), wide=True),
+    Member("alexnet", ("model=alexnet",), (224, 224), wide=True, few_pixels=("data.size=16x16",)),
     Member("vgg", ("model=vgg11", "model.base_channels=8"), (224, 224)),
     Member("resnet", ("model=resnet18", "model.blocks=[1,1,1,1]", "model.base_channels=8"), (224, 224)),
     Member("resnet", ("model=resnet50", "model.blocks=[1,1,1,1]", "model.base_channels=8"), (224, 224)),
     Member("cifar_resnet", ("model=resnet20", "model.n=1"), (32, 32)),
-    Member("inception_v1", ("model=inception_v1",), (224, 224), wide=True),
+    Member("inception_v1", ("model=inception_v1",), (224, 224), wide=True, few_pixels=("data.size=8x8",)),
     Member("attention_cnn", ("model=attention_cnn", "model.base_channels=8"), (32, 32)),
 )
 LARGE = ("model.stem=large", "model.head=large")  # of these VGG and AlexNet get tens of millions of parameters
@@ -96,4 +97,10 @@ def variants(cost: str) -> list[tuple[str, ...]]:
 
 
 def is_wide(words: tuple[str, ...]) -> bool:
+    """Whether a network is of a family that has no small member."""
     return member_of(settings(*words)).wide
+
+
+def few_pixels(words: tuple[str, ...]) -> list[str]:
+    """What a command line needs beside the words of a network for its run to be short."""
+    return list(member_of(settings(*words)).few_pixels)

@@ -22,7 +22,7 @@ from dltrain.config.choices import keys_of
 from dltrain.config.spec import DataSpec, Target
 from dltrain.modes import export, export_onnx
 from dltrain.modes.export_onnx import Difference, difference, probes
-from tests.models.family import MEMBERS, NAMES, is_wide, settings
+from tests.models.family import MEMBERS, NAMES, few_pixels, settings
 from tests.modes.digit_files import share_right, write_digits
 from tests.runs.states import tree_of
 
@@ -48,13 +48,19 @@ def words_for(network: tuple[str, ...]) -> list[str]:
     """What makes an export hard, as far as the model has it: norms to fold, an average, bf16, channels-last."""
     known = {key.name for key in keys_of(table.schema("model", network[0].partition("=")[2]), "model.")}
     hard = [word for word in ("model.norm=batch", "model.dropout=0.2") if word.partition("=")[0] in known]
-    few = ["trainer.steps=8", "trainer.batch_size=16"]
+    few = ["trainer.steps=8", "trainer.batch_size=16", "trainer.overfit_batches=1", *few_pixels(network)]
     few = ["trainer.steps=30"] if network[0] in LEARNED else few
-    few += ["data.size=16x16"] if is_wide(network) else []
     return [*network, "precision=bf16", "trainer.ema=0.9", "trainer.memory_format=channels_last", *hard, *few]
 
 
-@pytest.fixture(scope="module", params=[member.words for member in MEMBERS], ids=" ".join)
+SLOW = ("model=resnet50", "model=inception_v1")  # no other operations than ResNet-18's; many layers
+EXPORTED = [
+    pytest.param(words, id=" ".join(words), marks=pytest.mark.slow if words[0] in SLOW else ())
+    for words in (member.words for member in MEMBERS)
+]
+
+
+@pytest.fixture(scope="module", params=EXPORTED)
 def exported(request: pytest.FixtureRequest, place: Path) -> tuple[str, str, list[str]]:
     """A run of each family, exported: its name, what the screen said, and the loggers' and libraries' chatter."""
     name = request.param[0].partition("=")[2]

@@ -25,7 +25,7 @@ from dltrain.environment import Environment
 from dltrain.modes import predict_files
 from dltrain.modes.predict_files import AHEAD, CHUNK, decoded_files, network
 from dltrain.run import Run, all_runs
-from tests.models.family import every_member, is_wide
+from tests.models.family import every_member, few_pixels
 from tests.modes.digit_files import share_right, write_digits
 from tests.runs.states import edit, tree_of
 
@@ -195,9 +195,8 @@ def test_what_lies_beside_a_file_does_not_change_a_bit_of_its_answer(here: Path)
 def test_an_image_gets_the_same_bits_in_every_place_of_a_pass(
     words: tuple[str, ...], precision: str, here: Path
 ) -> None:
-    size = ["data.size=16x16"] if is_wide(words) else []
-    few = ["data.classes=[3,7]", "trainer.steps=1", "trainer.batch_size=8", "trainer.threads=1", "log=quiet"]
-    assert main([*words, *size, *few, f"precision={precision}", "output=run"]) == 0
+    few = ["trainer.overfit_batches=1", "trainer.steps=1", "trainer.batch_size=8", "trainer.threads=1", "log=quiet"]
+    assert main([*words, *few_pixels(words), *few, f"precision={precision}", "output=run"]) == 0
     run = dltrain.load("run")
     env = Environment(torch.device("cpu"), precision, 1, torch.channels_last, "resident", 0, run.config.determinism)  # type: ignore[arg-type]
     answers = network(run.task.to(memory_format=torch.channels_last), run.spec, env)

@@ -13,7 +13,7 @@ from dltrain.cli import main
 from dltrain.data.digits_pose import open_digits_pose
 from dltrain.data.sizes import to_image
 from dltrain.run import Run
-from tests.models.family import every_member, is_wide
+from tests.models.family import every_member, few_pixels
 
 NAMES = ("rotation", "scale", "shift_x", "shift_y")
 SMALL = ["data=digits_pose", "model=mlp", "model.widths=[16]", "trainer.threads=1", "log=quiet"]
@@ -93,8 +93,14 @@ def test_each_loss_and_delta_and_choice_of_values_trains_weights_of_its_own() ->
 @every_member
 def test_every_family_learns_values(words: tuple[str, ...]) -> None:
     """Those of a few images, by heart; the loss of every step is a row."""
-    size = ["data.size=16x16"] if is_wide(words) else []
-    few = [*words, *size, "data=digits_pose", "trainer.overfit_batches=1", "trainer.batch_size=16", "trainer.steps=20"]
+    few = [
+        *words,
+        *few_pixels(words),
+        "data=digits_pose",
+        "trainer.overfit_batches=1",
+        "trainer.batch_size=16",
+        "trainer.steps=20",
+    ]
     slowly = ["optim=adam", "optim.lr=0.001", "schedule=constant", "trainer.threads=1", "log=quiet"]
     assert main([*few, *slowly, "trainer.eval_every=5", "output=run"]) == 0
     losses = [row["train/loss"] for row in Run(Path("run")).read_metrics()]

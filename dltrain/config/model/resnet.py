@@ -22,7 +22,7 @@ class ResNet(Model):
     stem: Scale = knob(
         Scale.auto, "large: 7x7 convolution of stride 2, pooling; small: 3x3 of stride 1; auto: small up to 64 pixels"
     )
-    norm: Norm = knob(Norm.batch, "normalization behind each convolution")
+    norm: Norm = knob(Norm.batch, "normalization behind each convolution; without, add clip=norm")
     dropout: float = knob(0.0, "share of the last layer's inputs dropped in training", ge=0, lt=1)
     attention: Attention = knob(Attention.none, "in each block, before the addition (Hu 2018, Woo 2018)")
 
@@ -52,7 +52,7 @@ class CifarResNet(Model):
         Shortcut.A, "where channels double. A: every second position, zero channels; B: a 1x1 convolution of stride 2"
     )
     residual: bool = knob(True, "false: the plain network, without shortcuts")
-    norm: Norm = knob(Norm.batch, "normalization behind each convolution")
+    norm: Norm = knob(Norm.batch, "normalization behind each convolution; without, add clip=norm")
     dropout: float = knob(0.0, "share of the last layer's inputs dropped in training", ge=0, lt=1)
     attention: Attention = knob(Attention.none, "in each block, before the addition (Hu 2018, Woo 2018)")
 
