@@ -8,7 +8,7 @@ from dltrain.config import table
 from dltrain.config.check_settings import check_data_settings, check_size
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import GROUPS, Compare, Config, Eval, Export, LookAtData, Predict, Reproduce, Summary
-from dltrain.config.model import MLP
+from dltrain.config.model import MLP, CifarResNet, Shortcut
 from dltrain.config.overlay import option_of
 from dltrain.config.ranges import check_ranges, shown
 from dltrain.config.spec import DataSpec, Target
@@ -98,6 +98,12 @@ def _model(cfg: Config) -> None:
             f"model.depth={model.depth} and model.widths=[] do not agree",
             allowed="at least one width, of which the last is repeated",
             type_this=f"model.depth={model.depth} model.widths=[300]",
+        )
+    if isinstance(model, CifarResNet) and not model.residual and model.shortcut is not Shortcut.A:
+        raise Mistake(
+            f"model.shortcut={model.shortcut} does nothing in the plain network (model.residual=false)",
+            allowed="model.residual=true, or model.shortcut as it is",
+            type_this="model.residual=false model.shortcut=A",
         )
 
 

@@ -119,6 +119,7 @@ BETWEEN = [
     (["task.balanced=true", "task.class_weights=[1,2]"], "both weight"),
     (["task.class_weights=[0,0]"], "no class"),
     (["model=mlp", "model.depth=3", "model.widths=[]"], "do not agree"),
+    (["model=resnet20", "model.residual=false", "model.shortcut=B"], "does nothing in the plain network"),
     (["init=run"], "needs the run"),
     (["data.mean=[0.1]", "data.std=[0.1,0.2]"], "differ in length"),
     (["optim.name=adam"], "does not fit"),
