@@ -18,7 +18,11 @@ class AttentionMap(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Hu et al. 2018, equations 2 to 4: (B, C, H, W) times a weight in 0 to 1 for each channel."""
+    """Hu et al. 2018, equations 2 to 4: (B, C, H, W) times a weight in 0 to 1 for each channel.
+
+    Biases begin at zero. Behind a batch norm the averages over positions are small, and a bottleneck whose biases are
+    all negative would let nothing through for any image.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -27,6 +31,8 @@ class SqueezeExcitation(nn.Module):
         self.relu = nn.ReLU()
         self.expand = nn.Linear(hidden, channels)
         self.sigmoid = nn.Sigmoid()
+        nn.init.zeros_(self.reduce.bias)
+        nn.init.zeros_(self.expand.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         z = x.mean((2, 3))  # squeeze: (B, C)

@@ -185,14 +185,20 @@ class LocalResponseNorm(nn.Module):
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Half precision as float32, anything else as it is."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    """float16 and bfloat16 as float32, for what must not be computed in half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def output_layer(inputs: int, num_outputs: int, std: float | None = None) -> nn.Linear:
-    """The last, linear layer: (B, inputs) -> (B, num_outputs); weights from N(0, std), by default Glorot's."""
+    """The last, linear layer: (B, inputs) -> (B, num_outputs); weights from N(0, std), by default Glorot's.
+
+    A small std is for averages of ReLUs, which are large and differ little from image to image: Glorot's weights would
+    begin with large logits that are the same for every image.
+    """
     layer = nn.Linear(inputs, num_outputs)
-    initialize(layer, None)
-    if std is not None:
+    if std is None:
+        initialize(layer, None)
+    else:
         nn.init.normal_(layer.weight, std=std)
+        nn.init.zeros_(layer.bias)
     return layer

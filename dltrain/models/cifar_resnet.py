@@ -4,10 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltrain.config import model as settings
-from dltrain.config.model import Attention, Norm, Shortcut
-from dltrain.models.attention import attention
+from dltrain.config.model import Norm, Shortcut
 from dltrain.models.blocks import conv2d, dropout, norm2d
-from dltrain.models.resnet import projection, shrink_branches
+from dltrain.models.resnet import BasicBlock, projection, shrink_branches
 
 
 class ZeroPadding(nn.Module):
@@ -26,31 +25,13 @@ class ZeroPadding(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.behind))
 
 
-class Block(nn.Module):
-    """(B, inputs, H, W) -> (B, width, H/stride, W/stride): two 3x3 convolutions, beside a shortcut if there is one."""
-
-    def __init__(
-        self, inputs: int, width: int, stride: int, norm: Norm, attend: Attention, shortcut: Shortcut | None
-    ) -> None:
-        super().__init__()
-        self.conv1 = conv2d(inputs, width, 3, stride, norm)
-        self.bn1 = norm2d(norm, width)
-        self.relu1 = nn.ReLU()
-        self.conv2 = conv2d(width, width, 3, 1, norm)
-        self.bn2 = norm2d(norm, width)
-        self.attention = attention(attend, width, norm)
-        self.shortcut: nn.Module | None = None
-        if shortcut is Shortcut.B:
-            self.shortcut = projection(inputs, width, stride, norm)
-        elif shortcut is Shortcut.A:
-            self.shortcut = nn.Identity() if inputs == width else ZeroPadding(inputs, width, stride)
-        self.relu2 = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.relu1(self.bn1(self.conv1(x)))
-        y = self.attention(self.bn2(self.conv2(y)))
-        out: Tensor = self.relu2(y if self.shortcut is None else y + self.shortcut(x))
-        return out
+def shortcut(cfg: settings.CifarResNet, inputs: int, width: int, stride: int) -> nn.Module | None:
+    """Beside a block: option A or B where the shape changes, else the identity; None in the plain network."""
+    if not cfg.residual:
+        return None
+    if cfg.shortcut is Shortcut.B:
+        return projection(inputs, width, stride, cfg.norm)
+    return nn.Identity() if inputs == width else ZeroPadding(inputs, width, stride)
 
 
 class CifarResNet(nn.Module):
@@ -62,14 +43,14 @@ class CifarResNet(nn.Module):
         self.conv1 = conv2d(shape[0], base, 3, 1, norm)
         self.bn1 = norm2d(norm, base)
         self.relu = nn.ReLU()
-        shortcut = cfg.shortcut if cfg.residual else None
         self.stages = nn.ModuleList()
         inputs, last = base, list[nn.Conv2d]()
         for stage in range(3):
             width, layers = base * 2**stage, nn.Sequential()
             for number in range(cfg.n):
                 stride = 2 if stage > 0 and number == 0 else 1
-                block = Block(inputs, width, stride, norm, cfg.attention, shortcut)
+                beside = shortcut(cfg, inputs, width, stride)
+                block = BasicBlock(inputs, width, stride, norm, cfg.attention, beside)
                 layers.append(block)
                 last.append(block.conv2)
                 inputs = width

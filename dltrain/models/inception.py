@@ -12,6 +12,7 @@ from dltrain.models.blocks import (
     conv2d,
     dropout,
     initialize,
+    output_layer,
 )
 from dltrain.models.outputs import Outputs
 
@@ -106,25 +107,13 @@ class AuxiliaryClassifier(nn.Module):
         self.fc1 = nn.Linear(128 * 4 * 4, 1024)
         self.relu = nn.ReLU()
         self.dropout = dropout(AUXILIARY_DROPOUT)
-        self.fc2 = logits_layer(1024, num_outputs)
+        self.fc2 = output_layer(1024, num_outputs, std=0.01)
         initialize(self.fc1, Activation.relu)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(self.pool(x))  # (B, 128, 4, 4)
         logits: Tensor = self.fc2(self.dropout(self.relu(self.fc1(x.flatten(1)))))
         return logits
-
-
-def logits_layer(inputs: int, num_outputs: int) -> nn.Linear:
-    """(B, inputs) -> (B, num_outputs), weights of std 0.01 as in torchvision.
-
-    Averages of ReLUs are large and differ little from image to image: larger weights would begin with large logits
-    that are the same for every image, which the form without batch norm takes long to unlearn.
-    """
-    layer = nn.Linear(inputs, num_outputs)
-    nn.init.normal_(layer.weight, std=0.01)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 class InceptionV1(nn.Module):
@@ -168,7 +157,7 @@ class InceptionV1(nn.Module):
         self.inception5a = inception(832, 256, 160, 320, 32, 128, 128)
         self.inception5b = inception(832, 384, 192, 384, 48, 128, 128)
         self.dropout = dropout(cfg.dropout)
-        self.fc = logits_layer(1024, num_outputs)
+        self.fc = output_layer(1024, num_outputs, std=0.01)
 
         self.auxiliary_weight = cfg.auxiliary_weight
         self.auxiliary1: AuxiliaryClassifier | None = None

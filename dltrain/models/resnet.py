@@ -11,14 +11,10 @@ from dltrain.models.attention import attention
 from dltrain.models.blocks import conv2d, dropout, norm2d
 
 TORCHVISION = (
-    (r"^layer1\.(\d+)\.downsample\.0", r"stages.0.\1.shortcut.conv"),
-    (r"^layer1\.(\d+)\.downsample\.1", r"stages.0.\1.shortcut.norm"),
-    (r"^layer2\.(\d+)\.downsample\.0", r"stages.1.\1.shortcut.conv"),
-    (r"^layer2\.(\d+)\.downsample\.1", r"stages.1.\1.shortcut.norm"),
-    (r"^layer3\.(\d+)\.downsample\.0", r"stages.2.\1.shortcut.conv"),
-    (r"^layer3\.(\d+)\.downsample\.1", r"stages.2.\1.shortcut.norm"),
-    (r"^layer4\.(\d+)\.downsample\.0", r"stages.3.\1.shortcut.conv"),
-    (r"^layer4\.(\d+)\.downsample\.1", r"stages.3.\1.shortcut.norm"),
+    (r"^layer1\.(\d+)\.downsample", r"stages.0.\1.shortcut"),
+    (r"^layer2\.(\d+)\.downsample", r"stages.1.\1.shortcut"),
+    (r"^layer3\.(\d+)\.downsample", r"stages.2.\1.shortcut"),
+    (r"^layer4\.(\d+)\.downsample", r"stages.3.\1.shortcut"),
     (r"^layer1", "stages.0"),
     (r"^layer2", "stages.1"),
     (r"^layer3", "stages.2"),
@@ -28,9 +24,14 @@ EXPANSION = 4  # of a bottleneck block: its outputs are four times as wide as it
 
 
 class BasicBlock(nn.Module):
-    """Figure 5, left: (B, C, H, W) -> (B, width, H/stride, W/stride), two 3x3 convolutions beside a shortcut."""
+    """Figure 5, left: (B, C, H, W) -> (B, width, H/stride, W/stride), two 3x3 convolutions beside a shortcut.
 
-    def __init__(self, inputs: int, width: int, stride: int, norm: Norm, attend: Attention) -> None:
+    Without a shortcut it is two layers of the plain network.
+    """
+
+    def __init__(
+        self, inputs: int, width: int, stride: int, norm: Norm, attend: Attention, shortcut: nn.Module | None
+    ) -> None:
         super().__init__()
         self.conv1 = conv2d(inputs, width, 3, stride, norm)
         self.bn1 = norm2d(norm, width)
@@ -38,13 +39,13 @@ class BasicBlock(nn.Module):
         self.conv2 = conv2d(width, width, 3, 1, norm)
         self.bn2 = norm2d(norm, width)
         self.attention = attention(attend, width, norm)
-        self.shortcut = projection(inputs, width, stride, norm)
+        self.shortcut = shortcut
         self.relu2 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu1(self.bn1(self.conv1(x)))
         y = self.attention(self.bn2(self.conv2(y)))
-        out: Tensor = self.relu2(y + self.shortcut(x))
+        out: Tensor = self.relu2(y if self.shortcut is None else y + self.shortcut(x))
         return out
 
 
@@ -54,7 +55,9 @@ class Bottleneck(nn.Module):
     The stride is on the 3x3 convolution, as in torchvision ("ResNet v1.5"); the paper has it on the first 1x1.
     """
 
-    def __init__(self, inputs: int, width: int, stride: int, norm: Norm, attend: Attention) -> None:
+    def __init__(
+        self, inputs: int, width: int, stride: int, norm: Norm, attend: Attention, shortcut: nn.Module
+    ) -> None:
         super().__init__()
         outputs = EXPANSION * width
         self.conv1 = conv2d(inputs, width, 1, 1, norm)
@@ -66,7 +69,7 @@ class Bottleneck(nn.Module):
         self.conv3 = conv2d(width, outputs, 1, 1, norm)
         self.bn3 = norm2d(norm, outputs)
         self.attention = attention(attend, outputs, norm)
-        self.shortcut = projection(inputs, outputs, stride, norm)
+        self.shortcut = shortcut
         self.relu3 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,27 +80,11 @@ class Bottleneck(nn.Module):
         return out
 
 
-class Projection(nn.Module):
-    """Option B of section 3.3: a 1x1 convolution, (B, inputs, H, W) -> (B, outputs, ceil(H/stride), ceil(W/stride)).
-
-    The stride is taken by a slice in front of it, which computes the same: the backward pass of a strided 1x1
-    convolution of 8 channels and fewer, channels last, ends the process on CPUs (oneDNN, seen with torch 2.14).
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm) -> None:
-        super().__init__()
-        self.stride = stride
-        self.conv = conv2d(inputs, outputs, 1, 1, norm)
-        self.norm = norm2d(norm, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(self.conv(x[:, :, :: self.stride, :: self.stride]))
-        return out
-
-
 def projection(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module:
-    """A projection where the shape changes, else the identity."""
-    return nn.Identity() if inputs == outputs and stride == 1 else Projection(inputs, outputs, stride, norm)
+    """Option B of section 3.3: a 1x1 convolution where the shape changes, else the identity."""
+    if inputs == outputs and stride == 1:
+        return nn.Identity()
+    return nn.Sequential(conv2d(inputs, outputs, 1, stride, norm), norm2d(norm, outputs))
 
 
 def shrink_branches(last: Sequence[nn.Conv2d]) -> None:
@@ -132,7 +119,8 @@ class ResNet(nn.Module):
             width, layers = base * 2**stage, nn.Sequential()
             for number in range(blocks):
                 stride = 2 if stage > 0 and number == 0 else 1
-                layer = block(inputs, width, stride, norm, cfg.attention)
+                shortcut = projection(inputs, expansion * width, stride, norm)
+                layer = block(inputs, width, stride, norm, cfg.attention, shortcut)
                 layers.append(layer)
                 last.append(layer.conv3 if isinstance(layer, Bottleneck) else layer.conv2)
                 inputs = expansion * width

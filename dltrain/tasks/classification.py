@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dltrain.models.blocks import at_least_float32
 from dltrain.models.outputs import split
 from dltrain.tasks import Batch, Evaluation, Picture, Prediction, Scalars, Update
 from dltrain.tasks.answers import Answers, answered, in_words, said
 from dltrain.tasks.attention import Attended
-from dltrain.tasks.evaluating import at_least_float32, evaluating
+from dltrain.tasks.evaluating import evaluating
 from dltrain.tasks.metrics import Tally
 from dltrain.tasks.pictures import batch_picture, to_pixels
 

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 @contextmanager
@@ -17,8 +16,3 @@ def evaluating(task: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """float16 and bfloat16 as float32, so that losses and metrics are not computed in half precision."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

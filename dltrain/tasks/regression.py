@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltrain.config.groups import RegressionLoss
+from dltrain.models.blocks import at_least_float32
 from dltrain.models.outputs import split
 from dltrain.tasks import Batch, Evaluation, Picture, Prediction, Scalars, Update
 from dltrain.tasks.attention import Attended
 from dltrain.tasks.errors import Errors
-from dltrain.tasks.evaluating import at_least_float32, evaluating
+from dltrain.tasks.evaluating import evaluating
 from dltrain.tasks.fits import Fits, answered, in_words, said
 from dltrain.tasks.pictures import batch_picture, to_pixels
 

@@ -99,8 +99,8 @@ def written_out(images: Tensor, p: dict[str, Tensor], cfg: settings.CifarResNet)
         if channels == x.shape[1]:
             return x
         if cfg.shortcut is Shortcut.B:
-            x = F.conv2d(x, p[f"{name}shortcut.conv.weight"], p.get(f"{name}shortcut.conv.bias"), stride=2)
-            return normed(x, f"{name}shortcut.norm") if f"{name}shortcut.norm.weight" in p else x
+            x = F.conv2d(x, p[f"{name}shortcut.0.weight"], p.get(f"{name}shortcut.0.bias"), stride=2)
+            return normed(x, f"{name}shortcut.1") if f"{name}shortcut.1.weight" in p else x
         rows, columns = torch.arange(0, x.shape[2], 2), torch.arange(0, x.shape[3], 2)
         wide = torch.zeros(len(x), channels, len(rows), len(columns), dtype=x.dtype)
         before = (channels - x.shape[1]) // 2

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dltrain.config import model as settings
 from dltrain.config.compose import compose
 from dltrain.models import build_model, outline
-from dltrain.models.resnet import TORCHVISION, Projection
+from dltrain.models.resnet import TORCHVISION
 from tests.models.torchvision_twins import CLASSES, assert_twins, drawn
 
 PARAMETERS = {
@@ -117,12 +117,3 @@ def test_without_smaller_branches_the_signal_would_double_from_block_to_block(mo
     cfg = settings.ResNet(blocks=[20], base_channels=8, norm=settings.Norm.none, stem=settings.Scale.small)
     inside = squares(build_model(cfg, (3, 8, 8), 10), torch.randn(16, 3, 8, 8))
     assert inside[-1] > 1000 * inside[0]
-
-
-def test_projections_of_few_channels_do_not_end_the_process() -> None:
-    """On the CPU the backward pass of a strided 1x1 convolution of 8 channels, channels last, does (torch 2.14.1)."""
-    projection = Projection(8, 16, 2, settings.Norm.none).to(memory_format=torch.channels_last)
-    x = torch.randn(2, 8, 56, 56).contiguous(memory_format=torch.channels_last).requires_grad_()
-    projection(x).sum().backward()
-    assert x.grad is not None
-    assert not x.grad[:, :, 1::2].any()
