@@ -8,7 +8,7 @@ from dltrain.config import table
 from dltrain.config.check_settings import check_data_settings, check_size
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import GROUPS, Compare, Config, Eval, Export, LookAtData, Predict, Reproduce, Summary
-from dltrain.config.model import MLP, CifarResNet, Shortcut
+from dltrain.config.model import MLP, VGG, Attention, CifarResNet, Shortcut
 from dltrain.config.overlay import option_of
 from dltrain.config.ranges import check_ranges, shown
 from dltrain.config.spec import DataSpec, Target
@@ -104,6 +104,15 @@ def _model(cfg: Config) -> None:
             f"model.shortcut={model.shortcut} does nothing in the plain network (model.residual=false)",
             allowed="model.residual=true, or model.shortcut as it is",
             type_this="model.residual=false model.shortcut=A",
+        )
+    plain = isinstance(model, VGG) or (isinstance(model, CifarResNet) and not model.residual)
+    attention = getattr(model, "attention", Attention.none)
+    if plain and attention in (Attention.se, Attention.cbam) and not model.norms_batches:
+        raise Mistake(
+            f"model.attention={attention} in {model.title} without a norm: its gates begin near a half, "
+            "and leave nothing of an image behind the last layer",
+            allowed="model.norm=batch; model.attention=none|spatial_softmax; a network with shortcuts",
+            type_this="model.norm=batch",
         )
 
 

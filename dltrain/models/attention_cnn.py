@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.config import model as settings
-from dltrain.config.model import Activation, Compatibility, Norm
+from dltrain.config.model import Compatibility, Norm
 from dltrain.models.attention import AttentionMap
 from dltrain.models.blocks import conv2d, dropout, initialize, norm2d, output_layer
 
@@ -13,9 +13,7 @@ def convolutions(inputs: int, width: int, number: int, norm: Norm) -> nn.Sequent
     """(B, inputs, H, W) -> (B, width, H, W): 3x3 convolutions, each with its norm and ReLU."""
     layers: list[nn.Module] = []
     for _ in range(number):
-        conv = conv2d(inputs, width, 3, 1, norm)
-        initialize(conv, Activation.relu)
-        layers += [conv, norm2d(norm, width), nn.ReLU()]
+        layers += [conv2d(inputs, width, 3, 1, norm, "fan_in"), norm2d(norm, width), nn.ReLU()]
         inputs = width
     return nn.Sequential(*layers)
 

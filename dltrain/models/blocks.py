@@ -1,5 +1,7 @@
 """Parts that several families share: activations, norms, initialization, and the unit made of them."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,14 +62,17 @@ def initialize(layer: nn.Linear | nn.Conv2d, name: Activation | None) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def conv2d(inputs: int, outputs: int, kernel: int, stride: int, norm: Norm) -> nn.Conv2d:
+def conv2d(
+    inputs: int, outputs: int, kernel: int, stride: int, norm: Norm, fan: Literal["fan_in", "fan_out"] = "fan_out"
+) -> nn.Conv2d:
     """A convolution padded so that stride 1 keeps the size: (B, inputs, H, W) -> (B, outputs, ceil(H/s), ceil(W/s)).
 
-    It has a bias only where no norm behind it brings one. Weights: He et al. 2015 for ReLU, by the outputs.
+    It has a bias only where no norm behind it brings one. Weights: He et al. 2015 for ReLU, `fan_in` by equation 10, so
+    that signals keep their size, `fan_out` by equation 14, so that gradients do.
     """
     kind = SampledConv2d if kernel == 1 and stride > 1 and inputs < NARROW else nn.Conv2d
     layer = kind(inputs, outputs, kernel, stride, padding=kernel // 2, bias=norm is Norm.none)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    nn.init.kaiming_normal_(layer.weight, mode=fan, nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer

@@ -36,10 +36,9 @@ class Conv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, norm: Norm, stride: int = 1) -> None:
         super().__init__()
-        self.conv = conv2d(inputs, outputs, kernel, stride, norm)
+        self.conv = conv2d(inputs, outputs, kernel, stride, norm, "fan_in")
         self.bn = nn.BatchNorm2d(outputs, eps=1e-3) if norm is Norm.batch else nn.Identity()
         self.relu = nn.ReLU()
-        initialize(self.conv, Activation.relu)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.relu(self.bn(self.conv(x)))
@@ -156,15 +155,14 @@ class InceptionV1(nn.Module):
         self.pool4 = nn.MaxPool2d(3 if paper else 2, stride=2, ceil_mode=True)
         self.inception5a = inception(832, 256, 160, 320, 32, 128, 128)
         self.inception5b = inception(832, 384, 192, 384, 48, 128, 128)
-        self.dropout = dropout(cfg.dropout)
-        self.fc = output_layer(1024, num_outputs, std=0.01)
-
         self.auxiliary_weight = cfg.auxiliary_weight
         self.auxiliary1: AuxiliaryClassifier | None = None
         self.auxiliary2: AuxiliaryClassifier | None = None
         if cfg.auxiliary_weight is not None:
             self.auxiliary1 = AuxiliaryClassifier(512, num_outputs, norm=norm, form=cfg.form)
             self.auxiliary2 = AuxiliaryClassifier(528, num_outputs, norm=norm, form=cfg.form)
+        self.dropout = dropout(cfg.dropout)
+        self.fc = output_layer(1024, num_outputs, std=0.01)  # made last: so clip=agc finds it
 
     def forward(self, images: Tensor) -> Tensor | Outputs:
         auxiliary: list[Tensor] = []

@@ -1,7 +1,8 @@
 """Makes the tables of models in docs/models.md and README.md.
 
     python docs/models/make.py                      counts anew; speeds as they stand in speed.csv
-    python docs/models/make.py --measure [NAME …]   first measures training, of all models or of these, into speed.csv
+    python docs/models/make.py --measure [NAME …]   first measures training, of all models or of these, into speed.csv;
+                                                    a row of its own by its words: "vgg16 model.norm=batch"
 
 Counts need no measuring and no memory: the networks are built and run on torch's meta device.
 """
@@ -21,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dltrain.config import table as table_of_options
 from dltrain.config.compose import compose, load
+from dltrain.config.nearest import nearest
 from dltrain.models import outline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +76,7 @@ def speeds() -> dict[str, Speed]:
 
 
 def measure(names: list[str]) -> None:
-    """Measure the rows of these models, all without any, and write them to speed.csv at once: it may take long."""
+    """Measure the rows of these models or words, all without any, and write each to speed.csv: it may take long."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from noise import Training, machine
 
@@ -82,7 +84,7 @@ def measure(names: list[str]) -> None:
     known = speeds()
     known = {row.key: known[row.key] for row in rows if row.key in known}
     for row in rows:
-        if names and row.name not in names:
+        if names and not {row.name, row.words} & set(names):
             continue
         shape, classes = row.at
         batch = BATCH[min(shape[1:]) > 64]
@@ -150,7 +152,7 @@ def attention(rows: list[Row], known: dict[str, Speed]) -> str:
     cells = []
     for row in rows:
         parameters, multiply_adds = count(row.words, *row.at)
-        without, _ = count(row.name, *row.at)
+        without, _ = count(row.words.rpartition(" ")[0], *row.at)
         added = f"{parameters - without:,}"
         equals = f"[{row.equals}](../tests/{row.proof})"
         counts = [f"{parameters:,}", added, short(multiply_adds), per_second(row, known)]
@@ -233,6 +235,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--measure", nargs="*", metavar="NAME")
     args = parser.parse_args()
+    names = [row.name for row in MODELS] + [row.words for rows in TABLES.values() for row in rows]
+    for name in args.measure or []:
+        if name not in names:
+            parser.error(f"--measure {name!r}: there is no such row; the nearest is {nearest(name, names)!r}")
     if args.measure is not None:
         measure(args.measure)
     for page in PAGES:

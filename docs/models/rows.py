@@ -104,7 +104,12 @@ SMALL = [
 # what attention adds
 ATTENTION = [
     Row(f"{name} model.attention={kind}", paper, at, equals, "models/test_attention.py")
-    for name, at in (("resnet20", CIFAR), ("resnet18", IMAGENET), ("resnet50", IMAGENET), ("vgg16", IMAGENET))
+    for name, at in (
+        ("resnet20", CIFAR),
+        ("resnet18", IMAGENET),
+        ("resnet50", IMAGENET),
+        ("vgg16 model.norm=batch", IMAGENET),
+    )
     for kind, paper, equals in (
         ("se", "Hu 2018", "timm `SEModule`"),
         ("cbam", "Woo 2018", "timm `CbamModule`"),

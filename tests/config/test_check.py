@@ -120,6 +120,12 @@ BETWEEN = [
     (["task.class_weights=[0,0]"], "no class"),
     (["model=mlp", "model.depth=3", "model.widths=[]"], "do not agree"),
     (["model=resnet20", "model.residual=false", "model.shortcut=B"], "does nothing in the plain network"),
+    (["model=vgg16", "model.attention=se"], "se in vgg16 without a norm"),
+    (["model=vgg11", "model.attention=cbam"], "cbam in vgg11 without a norm"),
+    (
+        ["model=resnet20", "model.residual=false", "model.norm=none", "model.attention=se"],
+        "se in plain20 without a norm",
+    ),
     (["init=run"], "needs the run"),
     (["data.mean=[0.1]", "data.std=[0.1,0.2]"], "differ in length"),
     (["optim.name=adam"], "does not fit"),
@@ -156,6 +162,10 @@ def test_what_keys_ask_of_each_other(words: list[str], what: str) -> None:
         ["optim=sgd", "optim.momentum=0", "optim.nesterov=false"],
         ["model=mlp", "model.depth=3", "model.widths=[50]"],
         ["model=mlp", "model.depth=3"],
+        ["model=vgg16", "model.norm=batch", "model.attention=cbam"],
+        ["model=vgg16", "model.attention=spatial_softmax"],
+        ["model=resnet20", "model.norm=none", "model.attention=cbam"],  # shortcuts carry the signal
+        ["model=resnet20", "model.residual=false", "model.attention=se"],
         ["model=mlp", "model.depth=0"],
         ["data.size=32x32"],
         ["trainer.steps=5", "schedule=cosine", "schedule.warmup=30"],  # whether it fits is known with the data

@@ -5,13 +5,16 @@ A family is a dataclass of the model table. Whoever adds one adds its small memb
 
 import enum
 import functools
+import shlex
 from dataclasses import dataclass
 
 import pytest
 
 from dltrain.config import table
+from dltrain.config.check import check
 from dltrain.config.choices import as_given, keys_of
 from dltrain.config.compose import compose
+from dltrain.config.messages import Mistake
 from dltrain.config.model import Model, Size
 from dltrain.config.value import shape_of, usual
 
@@ -59,6 +62,15 @@ def settings(*words: str) -> Model:
     return model
 
 
+def accepted(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words of a network, and where the command line refuses them, those that it says to add."""
+    try:
+        check(compose(list(words))[0])
+    except Mistake as told:
+        return (*words, *shlex.split(told.type_this))
+    return words
+
+
 def shape(model: Model) -> tuple[int, int, int]:
     """Small images that the network can take, of two channels, so that nothing is right by chance."""
     return 2, *model.size_for((SIDE, SIDE))
@@ -92,7 +104,7 @@ def variants(cost: str) -> list[tuple[str, ...]]:
                 others.append(f"{key.name}=null")
         heavy = [word for word in others if word in LARGE and member.family in ("alexnet", "vgg")]
         light = ["", *(word for word in others if word not in heavy)]
-        found += [(*member.words, *filter(None, [word])) for word in (heavy if cost == "heavy" else light)]
+        found += [accepted((*member.words, *filter(None, [word]))) for word in (heavy if cost == "heavy" else light)]
     return found
 
 

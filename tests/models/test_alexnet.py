@@ -151,19 +151,6 @@ def test_paper_form_drops_outputs_of_hidden_layers(monkeypatch: pytest.MonkeyPat
 
 
 @FORMS
-@pytest.mark.parametrize("stem", Scale)
-@pytest.mark.filterwarnings("ignore:Initializing zero-element")
-def test_smallest_size_is_the_smallest(form: AlexNetForm, stem: Scale, monkeypatch: pytest.MonkeyPatch) -> None:
-    few_hidden(monkeypatch)
-    cfg = settings.AlexNet(form=form, stem=stem)
-    height, width = cfg.min_size
-    assert build_model(cfg, (1, height, width), 3)(torch.randn(2, 1, height, width)).shape == (2, 3)
-    for size in ((height - 1, width), (height, width - 1)):
-        with pytest.raises((RuntimeError, ValueError)):
-            build_model(cfg, (1, *size), 3)(torch.randn(2, 1, *size))
-
-
-@FORMS
 @pytest.mark.parametrize("side", range(63, 69))
 def test_sizes_between_the_stems_work(form: AlexNetForm, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     few_hidden(monkeypatch)

@@ -1,5 +1,6 @@
 """Attention modules against timm's, against their papers' formulas in NumPy, and at their places in the networks."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -253,6 +254,27 @@ def test_autocast_keeps_the_precision_of_the_features(name: Attention) -> None:
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype):
             assert module(torch.randn(2, 8, 4, 4).to(dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("name", [Attention.se, Attention.cbam])
+@pytest.mark.parametrize(
+    "cfg",
+    [settings.VGG(convs=[2, 2, 3, 3, 3], base_channels=16, norm=Norm.batch), settings.CifarResNet(residual=False)],
+    ids=["vgg16", "plain20"],
+)
+def test_batch_norm_keeps_the_signal_that_gates_make_smaller(cfg: settings.Model, name: Attention) -> None:
+    """Without shortcuts and without a norm each layer's gates halve it: the command line refuses such networks."""
+    found = {}
+    for norm in Norm:
+        torch.manual_seed(0)
+        net = build_model(dataclasses.replace(cfg, norm=norm, attention=name), (3, 32, 32), 10)  # type: ignore[call-arg]
+        seen: list[Tensor] = []
+        head = net.head if isinstance(cfg, settings.VGG) else net.fc
+        head.register_forward_pre_hook(lambda m, args, seen=seen: seen.append(args[0]))
+        net(torch.randn(16, 3, 32, 32))
+        found[norm] = seen[0].std(0).mean().item()  # how much the features differ from image to image
+    assert 0.01 < found[Norm.batch] < 1
+    assert found[Norm.none] < 1e-4
 
 
 # ---- the place

@@ -17,7 +17,7 @@ from dltrain.models.blocks import LocalResponseNorm
 from dltrain.models.inception import TORCHVISION, PaperAveragePool
 from dltrain.models.outputs import Outputs
 from dltrain.models.torchvision_names import from_torchvision
-from tests.models.torchvision_twins import CLASSES, assert_twins
+from tests.models.torchvision_twins import CLASSES, assert_twins, without_dropout
 
 PAPER = settings.InceptionV1(form=InceptionForm.paper)
 
@@ -210,13 +210,6 @@ def reference_network(x: Tensor, state: dict[str, Tensor], *, small: bool) -> li
     return [logits, reference_head(first, state, "auxiliary1"), reference_head(second, state, "auxiliary2")]
 
 
-def without_dropout(network: nn.Module) -> nn.Module:
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    return network
-
-
 def large_weights(network: nn.Module) -> nn.Module:
     """Biases that are not 0, and values so large that the response normalization is felt."""
     torch.manual_seed(1)
@@ -270,22 +263,6 @@ def test_heads_see_4x4_of_any_size() -> None:
 
 
 # ---- what both forms promise
-
-
-@pytest.mark.parametrize("stem", Scale)
-@pytest.mark.parametrize("form", InceptionForm)
-def test_smallest_size_is_the_smallest_that_works(form: InceptionForm, stem: Scale) -> None:
-    cfg = settings.InceptionV1(form=form, stem=stem)
-    height, width = cfg.min_size
-    with torch.device("meta"):
-        for size, works in (((height, width), True), ((height - 1, width), False), ((height, width - 1), False)):
-            network = build_model(cfg, (1, *size), 3).train()
-            if works:
-                out = network(torch.zeros(2, 1, *size))
-                assert [head.shape for head in (out.logits, *out.auxiliary)] == [(2, 3)] * 3
-            else:
-                with pytest.raises(RuntimeError, match="Output size is too small"):
-                    network(torch.zeros(2, 1, *size))
 
 
 def test_auto_chooses_the_stem_by_the_shorter_side() -> None:

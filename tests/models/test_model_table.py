@@ -2,13 +2,16 @@
 
 import copy
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from dltrain.config.model import Model
+from dltrain.config.groups import ClipAgc
+from dltrain.config.model import VGG, AttentionCNN, Compatibility, LeNet5Caffe, Model
+from dltrain.engine.clip import clip
 from dltrain.models import build_model
 from dltrain.models.outputs import Outputs, split
 from dltrain.tasks.evaluating import evaluating
@@ -18,6 +21,7 @@ from tests.models.torchvision_twins import without_dropout
 BATCH, CLASSES = 4, 3
 every_variant = pytest.mark.parametrize("words", variants("light"), ids=" ".join)
 every_heavy_variant = pytest.mark.parametrize("words", variants("heavy"), ids=" ".join)
+NOISE = 1e-6  # of the largest gradient of a parameter: rounding leaves up to 1e-7 where there is nothing to learn
 CHECKED = 12  # parameters of a network whose gradients are compared with differences, from the first to the last
 
 
@@ -37,6 +41,17 @@ def loss_of(outputs: Tensor | Outputs, y: Tensor) -> Tensor:
     return losses[0] + weight * sum(losses[1:], torch.zeros(()))
 
 
+def without_effect(cfg: Model) -> str:
+    """A pattern of the names of parameters that the loss does not depend on, by the formulas of their papers."""
+    if isinstance(cfg, AttentionCNN) and cfg.compatibility is Compatibility.parametrized:
+        return r"(conv14|conv15|fc)\."  # the global feature: u . g is the same for all positions, which softmax drops
+    if isinstance(cfg, VGG) and cfg.norms_batches:
+        return r".*\.conv\.bias"  # which the batch norm behind it takes away; torchvision's has it too
+    if isinstance(cfg, LeNet5Caffe) and cfg.norms_batches:
+        return r"norm[12]\.bias"  # nothing but a pooling and a linear layer is between it and the next batch norm
+    return "none"
+
+
 def check_gradients(words: tuple[str, ...]) -> None:
     cfg = settings(*words)
     net = build(cfg)
@@ -46,10 +61,14 @@ def check_gradients(words: tuple[str, ...]) -> None:
         assert head.shape == (BATCH, CLASSES)
         assert head.dtype == torch.float32
     loss_of(outputs, torch.arange(BATCH) % CLASSES).backward()
+    norms = {}
     for parameter, p in net.named_parameters():
         assert p.grad is not None, parameter
         assert p.grad.isfinite().all(), parameter
-        assert p.grad.any(), parameter
+        norms[parameter] = p.grad.norm().item()
+    least = NOISE * max(norms.values())
+    nothing = {parameter for parameter, norm in norms.items() if norm < least}
+    assert nothing == {parameter for parameter in norms if re.fullmatch(f"{without_effect(cfg)}.*", parameter)}
 
 
 @every_variant
@@ -61,6 +80,24 @@ def test_every_parameter_gets_a_finite_gradient(words: tuple[str, ...]) -> None:
 @every_heavy_variant
 def test_every_parameter_of_a_heavy_network_gets_a_finite_gradient(words: tuple[str, ...]) -> None:
     check_gradients(words)
+
+
+@every_member
+def test_agc_leaves_out_the_layer_that_gives_the_logits(words: tuple[str, ...]) -> None:
+    """Brock 2021, section 4.1: all layers are clipped but the last; where there are auxiliary heads, these too."""
+    cfg = settings(*words)
+    net = build(cfg)
+    given: dict[int, str] = {}
+    for layer, module in net.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.register_forward_hook(lambda m, i, out, layer=layer: given.update({id(out): layer}))
+    logits, _, _ = split(net(images(cfg)))
+    named = list(net.named_parameters())
+    for _, p in named:
+        p.grad = torch.ones_like(p)
+    clip(named, ClipAgc(factor=1e-3))
+    as_it_was = {name.rpartition(".")[0] for name, p in named if p.grad is not None and bool((p.grad == 1).all())}
+    assert as_it_was == {given[id(logits)]}
 
 
 @every_member
@@ -81,7 +118,7 @@ def check_learning(words: tuple[str, ...]) -> None:
             return nn.functional.cross_entropy(net(x), y).item()
 
     first = loss()
-    for step in range(1, 161):  # the gates of attention without a norm halve the signal of each layer at first
+    for step in range(1, 161):
         optimizer.zero_grad()
         loss_of(net(x), y).backward()
         optimizer.step()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dltrain.config import table
+from dltrain.config.model import AlexNetForm, InceptionForm, Scale
 from dltrain.models import build_model, outline
 from dltrain.models.outputs import split
 from tests.models.family import MEMBERS, NAMES, every_member, of_the_paper, settings, shape
@@ -73,14 +74,14 @@ def sizes_of(model: Any) -> list[tuple[int, int]]:
 
 
 MINIMAL = [member.words for member in MEMBERS]
-MINIMAL += [("model=alexnet", *w.split()) for w in ("model.form=paper", "model.stem=large", "model.stem=small")]
-MINIMAL += [("model=alexnet", "model.form=paper", "model.stem=large"), ("model=vgg16", "model.head=large")]
-MINIMAL += [("model=vgg11", "model.convs=[1,1]"), ("model=vgg11", "model.convs=[1,1,1,1,1,1,1]")]
 MINIMAL += [
-    ("model=inception_v1", f"model.form={f}", f"model.stem={s}")
-    for f in ("paper", "torchvision")
-    for s in ("large", "small")
+    (f"model={name}", f"model.form={form}", f"model.stem={stem}")
+    for name, forms in (("alexnet", AlexNetForm), ("inception_v1", InceptionForm))
+    for form in forms
+    for stem in Scale
 ]
+MINIMAL += [("model=vgg11", f"model.convs={convs}") for convs in ("[1]", "[1,1]", "[1,1,1,1,1,1,1]")]
+MINIMAL += [("model=vgg16", "model.head=large")]
 MINIMAL += [("model=resnet18", "model.stem=large"), ("model=attention_cnn", "model.layers=2")]
 
 

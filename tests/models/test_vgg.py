@@ -122,17 +122,6 @@ def activated(unit: vgg.Conv, x: torch.Tensor) -> torch.Tensor:
     return unit.norm(unit.conv(x)).clamp(min=0)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("depth", [1, 3, 5])
-def test_smallest_size_is_the_smallest(depth: int) -> None:
-    cfg = settings.VGG(convs=[1] * depth, base_channels=4)
-    side = 2**depth
-    assert cfg.min_size == (side, side)
-    assert build_model(cfg, (1, side, side), 3)(torch.randn(2, 1, side, side)).shape == (2, 3)
-    for size in ((side - 1, side), (side, side - 1)):
-        with pytest.raises(RuntimeError, match="too small"):
-            build_model(cfg, (1, *size), 3)(torch.randn(2, 1, *size))
-
-
 def test_channels_double_up_to_eight_times() -> None:
     net = outline(settings.VGG(convs=[1, 2, 1, 2, 1, 1], base_channels=16), (2, 64, 64), 3)
     widths = [unit.conv.out_channels for unit in net.modules() if isinstance(unit, vgg.Conv)]

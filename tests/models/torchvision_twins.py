@@ -11,11 +11,12 @@ from dltrain.models.torchvision_names import Names, from_torchvision
 CLASSES = 5
 
 
-def without_dropout(*networks: nn.Module) -> None:
-    for network in networks:
-        for module in network.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+def without_dropout(network: nn.Module) -> nn.Module:
+    """The network, with every dropout's share 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return network
 
 
 def drawn(make: Callable[[], nn.Module]) -> nn.Module:
@@ -54,8 +55,7 @@ def assert_twins(ours: nn.Module, theirs: nn.Module, names: Names, size: tuple[i
     made to differ from 0, 1.
     """
     torch.manual_seed(0)
-    ours, theirs = ours.double(), theirs.double()
-    without_dropout(ours, theirs)
+    ours, theirs = without_dropout(ours.double()), without_dropout(theirs.double())
     images = torch.randn(batch, 3, *size, dtype=torch.float64)
     targets = torch.arange(batch) % CLASSES
     theirs.train()

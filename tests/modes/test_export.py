@@ -85,6 +85,19 @@ def test_every_name_is_exported_and_answers_as_its_network(name: str, tmp_path: 
     shutil.rmtree("made")
 
 
+@pytest.mark.parametrize(
+    "kind", ["cbam", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("se", "spatial_softmax"))]
+)
+def test_attention_is_exported_and_answers_as_its_network(kind: str, tmp_path: Path, monkeypatch: Any) -> None:
+    """By the mode's own check of the file."""
+    monkeypatch.chdir(tmp_path)
+    few = ["data.classes=[3,7]", "data.train_per_class=4", "trainer.steps=2", "trainer.batch_size=4"]
+    network = ["model=resnet20", "model.n=1", f"model.attention={kind}"]
+    assert main([*network, *few, "trainer.threads=1", "log=quiet", "output=run"]) == 0
+    assert main(["mode=export", "run=run", "output=made"]) == 0
+    assert Path("made/model.onnx").is_file()
+
+
 def _main_quietly(words: list[str]) -> tuple[str, list[str]]:
     """Standard output and standard error of the whole process, down to its C libraries."""
     texts = []

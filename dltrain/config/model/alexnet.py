@@ -24,7 +24,8 @@ class AlexNet(Model):
         "single: one tower, made for 224x224; paper: two groups, response normalization, made for 227x227",
     )
     stem: Scale = knob(
-        Scale.auto, "small: 5x5 first convolution of stride 1, 1,024 hidden units; auto: for images up to 64 pixels"
+        Scale.auto,
+        "small: 5x5 first convolution of stride 1, 1,024 hidden units; auto: up to 64 pixels, form=paper up to 66",
     )
     norm: Norm = knob(
         Norm.none, "normalization before each activation; batch: in place of response normalization (Ioffe 2015, 4.2.1)"

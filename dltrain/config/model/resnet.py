@@ -15,7 +15,12 @@ class ResNet(Model):
     builds: ClassVar[str] = "resnet:ResNet"
     name: str = "resnet"
     blocks: list[int] = knob(
-        lambda: [2, 2, 2, 2], "residual blocks of each stage; [2,2,2,2] makes ResNet-18", ge=1, fewest=1, most=8
+        lambda: [2, 2, 2, 2],
+        "residual blocks of each stage; [2,2,2,2] makes ResNet-18",
+        ge=1,
+        le=100,
+        fewest=1,
+        most=8,
     )
     bottleneck: bool = knob(False, "blocks of 1x1, 3x3, 1x1 convolutions, four times as wide outside: ResNet-50 and up")
     base_channels: int = knob(64, "channels of the first stage; they double from stage to stage", ge=1, le=4096)
@@ -46,7 +51,7 @@ class CifarResNet(Model):
 
     builds: ClassVar[str] = "cifar_resnet:CifarResNet"
     name: str = "cifar_resnet"
-    n: int = knob(3, "blocks a stage: 3, 5, 7, 9, 18 make ResNet-20, 32, 44, 56, 110", ge=1)
+    n: int = knob(3, "blocks a stage: 3, 5, 7, 9, 18 make ResNet-20, 32, 44, 56, 110", ge=1, le=200)  # 200: ResNet-1202
     base_channels: int = knob(16, "channels of the first stage; they double from stage to stage", ge=1, le=4096)
     shortcut: Shortcut = knob(
         Shortcut.A, "where channels double. A: every second position, zero channels; B: a 1x1 convolution of stride 2"

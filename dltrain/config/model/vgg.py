@@ -17,6 +17,7 @@ class VGG(Model):
         lambda: [1, 1, 2, 2, 2],
         "3x3 convolutions of each stage; [1,1,2,2,2] makes network A, VGG-11",
         ge=1,
+        le=100,
         fewest=1,
         most=8,
     )
@@ -29,7 +30,9 @@ class VGG(Model):
     )
     norm: Norm = knob(Norm.none, "normalization before the activation of each convolution")
     dropout: float = knob(0.5, "share of the head's units dropped in training", ge=0, lt=1)
-    attention: Attention = knob(Attention.none, "behind each convolution's activation, as Hu 2018 places it in VGG")
+    attention: Attention = knob(
+        Attention.none, "behind each convolution's activation, as Hu 2018 has it in VGG; se and cbam with norm=batch"
+    )
 
     @property
     def title(self) -> str:
