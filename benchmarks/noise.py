@@ -31,7 +31,11 @@ class Training:
         self, words: list[str], shape: tuple[int, int, int], classes: int, batch: int, network: nn.Module | None = None
     ) -> None:
         cfg, _ = compose(words)
-        spec = DataSpec("noise", shape, Target.classes, tuple(map(str, range(classes))), {}, (0.0,) * 3, (1.0,) * 3)
+        masks = cfg.model.task == "segmentation"
+        if masks:
+            cfg, _ = compose([*words, "data=digit_scenes"])
+        target = Target.mask if masks else Target.classes
+        spec = DataSpec("noise", shape, target, tuple(map(str, range(classes))), {}, (0.0,) * 3, (1.0,) * 3)
         self.cfg, self.env = cfg, environment.resolve(cfg, spec, None)
         environment.apply(self.env)
         device, self.rows, self.steps = self.env.device, batch, 0
@@ -49,7 +53,9 @@ class Training:
         if cfg.trainer.compile:
             update.module.compile()
         images = torch.randn(batch, *shape).to(device).contiguous(memory_format=self.env.memory_format)
-        self.batch = Batch(images, torch.arange(batch, device=device) % classes, torch.arange(batch, device=device))
+        ids = torch.arange(batch, device=device)
+        targets = (images[:, 0] > 0).to(torch.uint8) if masks else ids % classes
+        self.batch = Batch(images, targets, ids)
 
     def step(self) -> None:
         """One update, as in a run."""

@@ -26,3 +26,8 @@ def hash_text(text: str) -> int:
     """64-bit signed integer of a text, to stand in a position."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
+
+
+def stream(count: int, seed: int, purpose: str, *position: int) -> bytes:
+    """So many random bytes for a purpose at a position: SHAKE-256 of its key."""
+    return hashlib.shake_256(struct.pack("<Q", key(seed, purpose, *position))).digest(count)

@@ -15,10 +15,13 @@ from dltrain import checkpoint, data
 from dltrain.config import trust as trusting
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import Config
-from dltrain.config.spec import DataSpec
+from dltrain.config.spec import DataSpec, Target
+from dltrain.data.mask_coding import nearest
 from dltrain.data.preprocess import Preprocess
+from dltrain.data.whole import whole_for
 from dltrain.digest import tensors
 from dltrain.engine.ema import Ema
+from dltrain.masking import masker
 from dltrain.models import outline
 from dltrain.run import Run, find, shown
 from dltrain.tasks.build import build_task
@@ -30,20 +33,29 @@ Source = str | Path | Image.Image | np.ndarray[Any, Any]
 class Loaded:
     """A trained network, ready to use: `loaded.predict("cat.jpg")`, or with batches of your own:
 
-    `loaded.task.predict(torch.stack([loaded.preprocess(file) for file in files])).values`, (B, K).
+    `loaded.task.predict(torch.stack([loaded.preprocess(file) for file in files])).values`, (B, K); of a segmentation
+    (B, K, H, W), of images of one size.
     """
 
     model: nn.Module  # in evaluation mode; the averaged weights if the run kept an average
     preprocess: Callable[[Source], Tensor]  # a file, a Pillow image or uint8 pixels -> (C, H, W) float32
-    class_names: tuple[str, ...]  # of a classifier
+    class_names: tuple[str, ...]  # of a classifier, or of the pixels of a segmentation
     value_names: tuple[str, ...]  # of a regression
     spec: DataSpec
     config: Config
     task: Any  # holds the model; predict(images) gives probabilities, or values in their own units
 
-    def predict(self, source: Source) -> dict[str, float]:
-        """The probability of each class, or each real value in its own unit, for one image, by name."""
+    def predict(self, source: Source) -> Any:
+        """For one image, by name: the probability of each class, or each real value in its own unit (a dict).
+
+        Of a segmentation a mask: the class of each pixel, (H, W) uint8, as large as the image; `class_names` has their
+        names.
+        """
         device = next(self.model.parameters()).device
+        if self.spec.target is Target.mask:
+            pixels, size = whole_for(self.config, self.spec)(_image(source))
+            mask = masker(self.task, self.spec, device)(pixels, lambda share: None)
+            return mask if mask.shape == size else nearest(mask, (0, 0, mask.shape[1], mask.shape[0]), size)
         values: Tensor = self.task.predict(self.preprocess(source)[None].to(device)).values[0]
         return dict(zip(self.class_names or self.value_names, values.tolist(), strict=True))
 

@@ -92,8 +92,11 @@ def made(output: str | None, default: Path) -> Iterator[Made]:
 
 def _flush(folder: Path) -> None:
     """So that a power cut after the rename finds whole files, whoever wrote them."""
-    for file in folder.iterdir():
-        with file.open("rb") as opened, suppress(OSError):
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            _flush(entry)
+            continue
+        with entry.open("rb") as opened, suppress(OSError):
             os.fsync(opened.fileno())
     atomic.sync_folder(folder)
 
@@ -112,22 +115,27 @@ def _publish(temporary: Path, wanted: Path) -> Path:
         path = _free(wanted)
 
 
-def _move(files: list[Path], folder: Path) -> None:
-    """Move files into a folder, all of them or none. Raises Failure if a name is taken."""
+def _move(entries: list[Path], folder: Path) -> None:
+    """Move files and folders into a folder, all of them or none. Raises Failure if a name is taken."""
     done: list[Path] = []
     try:
-        for file in files:
-            path = folder / file.name
+        for entry in entries:
+            path = folder / entry.name
             try:
-                os.link(file, path)  # unlike a rename, never in place of another
+                if entry.is_dir():
+                    path.mkdir()  # what is taken raises here; a rename would replace an empty folder
+                else:
+                    os.link(entry, path)  # unlike a rename, never in place of another
             except OSError as error:
-                if error.errno not in atomic.NO_LINKS or os.path.lexists(path):
+                if entry.is_dir() or error.errno not in atomic.NO_LINKS or os.path.lexists(path):
                     raise Failure(f"{safe_text(str(path))} cannot be made: {error.strerror}") from error
-                file.rename(path)
+                entry.rename(path)
             done.append(path)
+            if entry.is_dir():
+                entry.rename(path)
     except BaseException:
         for path in done:
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         raise
 
 

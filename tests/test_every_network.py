@@ -22,18 +22,28 @@ from dltrain.config.compose import compose
 from dltrain.config.overlay import model_words
 from dltrain.run import Run
 from dltrain.text import SHOWN
-from tests.models.family import MEMBERS, NAMES, every_member, member_of, settings
+from tests.models.family import (
+    CLASSIFIER_NAMES,
+    CLASSIFIERS,
+    MASK_NAMES,
+    NAMES,
+    WITH_MASKS,
+    answers_per_pixel,
+    every_classifier,
+    member_of,
+    settings,
+)
 
 DRY = ["trainer.dry_run=true", "trainer.batch_size=2", "trainer.threads=1", "log=quiet", "device=cpu"]
 CLASSES = ("cat", "dog", "owl")
 EACH = 8  # photos of a class
-ROOTS = {"folder": "photos", "csv": "photos.csv", "array": "set.npz"}
+ROOTS = {"folder": "photos", "csv": "photos.csv", "array": "set.npz", "mask_folder": "cells"}
 every_name = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos of 20x24 in colour, three classes, as a folder, a table and arrays of 12x14."""
+    """Photos of 20x24 in colour, three classes, as a folder, a table and arrays of 12x14; and photos with masks."""
     folder = tmp_path_factory.mktemp("sets")
     draw = np.random.RandomState(0)
     rows = []
@@ -46,6 +56,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "photos.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("file", "label"), *rows])
     images = draw.randint(0, 256, (3 * EACH, 12, 14)).astype(np.uint8)
+    for number in range(3 * EACH):
+        for kind, pixels in (("images", draw.randint(0, 256, (20, 24, 3))), ("masks", draw.randint(0, 3, (20, 24)))):
+            (folder / "cells" / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "cells" / kind / f"{number}.png")
     np.savez(folder / "set.npz", images=images, labels=np.arange(3 * EACH) % 3)
     return folder
 
@@ -56,7 +70,7 @@ def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(place)
     yield
     for path in place.iterdir():
-        if path.is_dir() and path.name != "photos":
+        if path.is_dir() and path.name not in ("photos", "cells"):
             shutil.rmtree(path)
 
 
@@ -67,20 +81,31 @@ def set_words(name: str) -> list[str]:
 # ---- whatever the data
 
 
-@every_member
+@every_classifier
 def test_every_family_trains_on_photos_in_a_folder(words: tuple[str, ...]) -> None:
     assert main([*words, *set_words("folder"), *DRY]) == 0
 
 
 @pytest.mark.parametrize("name", ["digits", "digits_pose", "csv", "array"])
-@pytest.mark.parametrize("words", [m.words for m in MEMBERS if m.family in ("vgg", "lenet5", "alexnet")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [m.words for m in CLASSIFIERS if m.family in ("vgg", "lenet5", "alexnet")], ids=" ".join
+)
 def test_other_data_are_made_large_enough(words: tuple[str, ...], name: str) -> None:
     assert main([*words, *set_words(name), *DRY]) == 0
 
 
+@pytest.mark.parametrize("of", ["digit_scenes", "mask_folder"])
+@pytest.mark.parametrize("words", [m.words for m in WITH_MASKS], ids=" ".join)
+def test_every_family_that_answers_for_each_pixel_trains_on_masks(words: tuple[str, ...], of: str) -> None:
+    assert main([*words, *set_words(of), *DRY]) == 0
+
+
 @pytest.mark.slow
-@every_name
-@pytest.mark.parametrize("of", ["digits", "digits_pose", "csv", "array", "folder"])
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [(name, of) for name in CLASSIFIER_NAMES for of in ("digits", "digits_pose", "csv", "array", "folder")]
+    + [(name, of) for name in MASK_NAMES for of in ("digit_scenes", "mask_folder")],
+)
 def test_every_network_trains_with_nothing_but_model_and_data(name: str, of: str) -> None:
     assert main([f"model={name}", *set_words(of), *DRY]) == 0
 
@@ -207,7 +232,9 @@ def test_every_network_trains_and_evaluates_at_its_papers_size_without_a_warning
     if form and not hasattr(model, "form"):
         pytest.skip("it has one form")
     height, width = (227, 227) if name == "alexnet" and form else member_of(model).paper
-    words = [f"model={name}", *filter(None, [form]), *set_words("folder"), f"data.size={height}x{width}", *DRY]
+    of = "mask_folder" if answers_per_pixel(name) else "folder"
+    words = [f"model={name}", *filter(None, [form]), *set_words(of), f"data.size={height}x{width}", *DRY]
+    words += [f"data.crop={height}x{width}"] if of == "mask_folder" else []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert main(words) == 0

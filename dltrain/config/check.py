@@ -6,6 +6,8 @@ from typing import Any
 
 from dltrain.config import table
 from dltrain.config.check_settings import check_data_settings, check_size
+from dltrain.config.check_task import check_task_settings, check_tile
+from dltrain.config.data import Masks
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import GROUPS, Compare, Config, Eval, Export, LookAtData, Predict, Reproduce, Summary
 from dltrain.config.model import MLP, VGG, Attention, CifarResNet, Shortcut
@@ -62,9 +64,7 @@ def _task(cfg: Config) -> None:
     kind = cfg.data.target_kind
     if kind in cfg.task.kinds or isinstance(cfg, Compare | LookAtData):
         return
-    schemas: dict[str, dict[str, Any]] = {
-        group: {name: table.schema(group, name) for name in table.options(group)} for group in ("data", "model", "task")
-    }
+    schemas = {group: _schemas(group) for group in ("data", "model", "task")}
     sets = [name for name, cls in schemas["data"].items() if cls.kind in cfg.task.kinds]
     sets.sort(key=lambda name: hasattr(schemas["data"][name], "root"))  # those that come with dltrain first
     tasks = [name for name, cls in schemas["task"].items() if kind in cls.kinds]
@@ -91,6 +91,30 @@ def _task(cfg: Config) -> None:
     )
 
 
+def _schemas(group: str) -> dict[str, Any]:
+    """The dataclass behind each name that can be typed."""
+    return {name: table.schema(group, name) for name in table.options(group)}
+
+
+def _answers(cfg: Config) -> None:
+    """The network must answer what the task asks: once an image, or once a pixel."""
+    asked, answered = (each == "segmentation" for each in (cfg.task.name, cfg.model.task))
+    if asked == answered or isinstance(cfg, Compare | LookAtData):
+        return
+    models = [name for name, cls in _schemas("model").items() if (cls.task == "segmentation") == asked]
+    sets = [name for name, cls in _schemas("data").items() if (cls.kind == Target.mask) == answered]
+    sets.sort(key=lambda name: hasattr(table.schema("data", name), "root"))  # those that come with dltrain first
+    option = option_of("model", cfg.model)
+    if asked:
+        what, type_this = "an answer for each image, and the masks want one for each pixel", f"model={models[0]}"
+        allowed = f"model={'|'.join(models)}"
+    else:
+        best = sets[0] if getattr(cfg.data, "root", None) is None else "mask_folder"
+        what, type_this = "an answer for each pixel, and learns from masks", f"data={best} task=segmentation"
+        allowed = f"data={'|'.join(sets)}; or, for answers to images, another model"
+    raise Mistake(f"model={option} gives {what}", allowed=allowed, type_this=type_this)
+
+
 def _model(cfg: Config) -> None:
     model = cfg.model
     if isinstance(model, MLP) and model.depth and not model.widths:
@@ -113,24 +137,6 @@ def _model(cfg: Config) -> None:
             "and leave nothing of an image behind the last layer",
             allowed="model.norm=batch; model.attention=none|spatial_softmax; a network with shortcuts",
             type_this="model.norm=batch",
-        )
-
-
-def _classification(cfg: Config) -> None:
-    weights = getattr(cfg.task, "class_weights", None)
-    if weights is None:
-        return
-    if cfg.task.balanced:
-        raise Mistake(
-            "task.class_weights and task.balanced=true both weight the classes",
-            allowed="one of the two",
-            type_this="task.balanced=true task.class_weights=null",
-        )
-    if not any(weight > 0 for weight in weights):
-        raise Mistake(
-            f"task.class_weights={shown(weights)} weight no class at all",
-            allowed="one weight a class, at least one above 0",
-            type_this="task.class_weights=null",
         )
 
 
@@ -196,9 +202,10 @@ _RULES = (
     _mode,
     _output,
     _task,
+    _answers,
     _model,
     check_data_settings,
-    _classification,
+    check_task_settings,
     _optim,
     _schedule,
     _trainer,
@@ -225,7 +232,7 @@ def _portions(cfg: Config, images: int) -> _Portions:
 def check_data(cfg: Config, spec: DataSpec) -> None:
     """Raise Mistake for the first setting that this data set cannot take."""
     channels, height, width = spec.shape
-    check_size(cfg.model, (height, width))
+    check_size(cfg.model, (height, width), "data.crop" if isinstance(cfg.data, Masks) else "data.size")
     for name in ("mean", "std"):
         values = getattr(cfg.data, name)
         if values is not None and len(values) != channels:
@@ -242,7 +249,8 @@ def check_data(cfg: Config, spec: DataSpec) -> None:
             allowed=f"{spec.num_outputs} numbers, in the order of the classes",
             type_this="task.balanced=true task.class_weights=null",
         )
-    _check_training(cfg, spec.counts.get("train", 0), spec.counts.get("val", 0))
+    check_tile(cfg, spec)
+    _check_training(cfg, spec)
 
 
 def check_colours(cfg: Config, spec: DataSpec) -> None:
@@ -257,13 +265,14 @@ def check_colours(cfg: Config, spec: DataSpec) -> None:
             )
 
 
-def _check_training(cfg: Config, images: int, val: int) -> None:
+def _check_training(cfg: Config, spec: DataSpec) -> None:
     if isinstance(cfg, Eval | Summary):
         return
+    images, val = spec.counts.get("train", 0), spec.counts.get("val", 0)
     if images < 1:
         raise Mistake(f"data={cfg.data.name} holds no images to train on")
     portions = _portions(cfg, images)
-    if cfg.model.norms_batches and portions.smallest == 1:
+    if portions.smallest == 1 and not cfg.model.learns_from_one(spec.shape[1:]):
         raise Mistake(
             "model.norm=batch needs two images at a time, and here some are computed alone "
             f"(batches of {portions.batch}, trainer.micro_batch_size={shown(cfg.trainer.micro_batch_size)})",

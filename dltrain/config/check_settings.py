@@ -1,7 +1,8 @@
 """What must hold within the settings of a data set, and between them and the model. Needs no data."""
 
 from dltrain.config import parse
-from dltrain.config.data import Augment, Csv, DigitsPose, LoaderKind, Sampling
+from dltrain.config.check_masks import check_masks
+from dltrain.config.data import Augment, Csv, DigitsPose, LoaderKind, Masks, Sampling
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import Config, LookAtData, Reproduce, Train
 from dltrain.config.model import Model, Size
@@ -21,6 +22,11 @@ _ROOTS = {
         "photos",
     ),
     "csv": ("your table", "a .csv file: one line an image, the first line names the columns", "photos.csv"),
+    "mask_folder": (
+        "the folder of your images and masks",
+        "a folder with images/ and masks/ of equal names, or with train, val and test folders of both",
+        "cells",
+    ),
     "array": ("your arrays", "a .npz file with images and labels or values", "set.npz"),
 }
 
@@ -32,6 +38,7 @@ def check_data_settings(cfg: Config) -> None:
     _columns(cfg)
     _of_classes(cfg)
     _poses(cfg)
+    check_masks(cfg.data)
     _folds(cfg)
     _augment(cfg)
     _short_ways(cfg)
@@ -40,14 +47,18 @@ def check_data_settings(cfg: Config) -> None:
 def _data(cfg: Config) -> None:
     data, model = cfg.data, cfg.model
     size = parse.image_size(data.size)
-    if model.fixed_size is not None and size not in (None, model.fixed_size):
+    if isinstance(data, Masks):  # whose images are answered whatever their size
+        window = parse.image_size(data.crop, "data.crop")
+        if window is not None and model.task == cfg.task.name:
+            check_size(model, window, "data.crop")
+    elif model.fixed_size is not None and size not in (None, model.fixed_size):
         fixed = f"{model.fixed_size[0]}x{model.fixed_size[1]}"
         raise Mistake(
             f"data.size={data.size}: {model.title} takes images of {fixed} only",
             allowed=f"auto or {fixed}",
             type_this="data.size=auto",
         )
-    if size is not None:
+    elif size is not None:
         check_size(model, size)
     shares = [getattr(data, name, 0.0) for name in ("val_share", "test_share")]
     if sum(shares) >= 1:
@@ -63,15 +74,18 @@ def _data(cfg: Config) -> None:
         )
 
 
-def check_size(model: Model, size: Size) -> None:
-    """Raise Mistake for images (H, W) that are smaller than the network can take."""
-    height, width = model.min_size
-    if size[0] < height or size[1] < width:
-        raise Mistake(
-            f"images of {size[0]}x{size[1]} are too small for {model.title}",
-            allowed=f"{height}x{width} and above, or data.size=auto",
-            type_this=f"data.size={max(size[0], height)}x{max(size[1], width)}",
-        )
+def check_size(model: Model, size: Size, key: str = "data.size") -> None:
+    """Raise Mistake for images, or windows of data.crop, (H, W) that the network cannot take."""
+    if model.takes(size):
+        return
+    (height, width), least, fits = size, model.min_size, model.size_for(size)
+    small = height < least[0] or width < least[1]
+    raise Mistake(
+        f"{'windows' if key == 'data.crop' else 'images'} of {height}x{width} "
+        f"{'are too small for' if small else 'do not suit'} {model.title}",
+        allowed=f"{model.sizes(size)}, or {key}=auto",
+        type_this=f"{key}={fits[0]}x{fits[1]}",
+    )
 
 
 def _root(cfg: Config) -> None:
@@ -170,6 +184,8 @@ def _folds(cfg: Config) -> None:
 
 def _augment(cfg: Config) -> None:
     data, changes = cfg.data, cfg.data.augment
+    if not isinstance(changes, Augment):  # masks move with their images, and nothing is blended
+        return
     mixes = {
         "mixup": (("class", "value"), "blends targets, which can be done with classes and with real values"),
         "cutmix": (("class",), "shares targets out by area, which can be done with classes only"),

@@ -96,11 +96,17 @@ def option_with(name: str, value: str) -> str:
     `value` is what was typed for it: a table's or a folder's name tells which of the user's own sets is meant.
     """
     found = [
-        (key.owner is not cls, name == "data.root" and not value.lower().endswith(cls.ending), option)  # type: ignore[attr-defined]
+        (
+            key.owner is not cls,
+            name == "data.root" and not value.lower().endswith(cls.ending),  # type: ignore[attr-defined]
+            getattr(cls, "kind", "") == "mask",
+            option not in table.SCHEMAS[name.partition(".")[0]],  # a preset stands behind what it is one of
+            option,
+        )
         for option, cls, key in everywhere(name.partition(".")[0])
         if key.name == name
     ]
-    return min(found, key=lambda one: one[:2])[2] if found else ""
+    return min(found, key=lambda one: one[:4])[4] if found else ""
 
 
 def meant(name: str, known: Chosen, value: str | None = None) -> Guess:

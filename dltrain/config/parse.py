@@ -37,7 +37,7 @@ def save_interval(text: str) -> tuple[Literal["seconds"], float] | tuple[Literal
         ) from None
 
 
-def image_size(text: str) -> tuple[int, int] | None:
+def image_size(text: str, key: str = "data.size") -> tuple[int, int] | None:
     """`180x240` as (180, 240), `96` as (96, 96), `auto` as None."""
     stripped = text.strip().lower()
     if stripped == "auto":
@@ -49,9 +49,9 @@ def image_size(text: str) -> tuple[int, int] | None:
         if 1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE:
             return height, width
     raise Mistake(
-        f"data.size={text} is not an image size",
+        f"{key}={text} is not an image size",
         allowed="auto, 96 or 180x240 (height x width in pixels)",
-        type_this="data.size=auto",
+        type_this=f"{key}=auto",
     )
 
 

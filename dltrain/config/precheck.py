@@ -195,16 +195,18 @@ def _belongs_to_other_option(line: Line, word: Word, known: Chosen) -> None:
             f"{word.text}: {group}={lacking} has no key {word.key.partition('.')[2]}",
             allowed=_keys_in_words(group, known),
             nearest=f"{word.key} belongs to {group}={'|'.join(having)}",
-            fixed=line.without(word) if _not_for(known, group, option) else line.with_option(group, option, word),
+            fixed=line.without(word) if _not_for(line, known, group, option) else line.with_option(group, option, word),
             alone=[f"{group}={option}", word.text],
             topic=group,
         )
 
 
-def _not_for(known: Chosen, group: str, option: str) -> bool:
-    """Whether it is a task that cannot learn the targets of the data that are chosen."""
-    kinds = {cls.kind for cls in known["data"].values()} if group == "task" else set()  # type: ignore[attr-defined]
-    return bool(kinds) and not any(kind in table.schema(group, option).kinds for kind in kinds)  # type: ignore[attr-defined]
+def _not_for(line: Line, known: Chosen, group: str, option: str) -> bool:
+    """Whether it is a task that cannot learn the chosen data's targets, or masks in place of what was typed."""
+    kinds = {getattr(cls, "kind", "") for cls in known["data"].values()}
+    if group == "data" and any(word.key == "data" for word in line.words):
+        return (getattr(table.schema(group, option), "kind", "") == "mask") != ("mask" in kinds)
+    return group == "task" and bool(kinds) and not any(kind in table.schema(group, option).kinds for kind in kinds)  # type: ignore[attr-defined]
 
 
 def _unknown(line: Line, word: Word, known: Chosen) -> Slip:

@@ -39,7 +39,7 @@ def _range(key: str, value: Any, f: Field[Any]) -> None:
             allowed=f"a list of {how_many(f.metadata).strip()}",
             type_this=f"{key}={shown(_default(f))}",
         )
-    for one in value if isinstance(value, list) else [value]:
+    for one in _flat(value):
         if isinstance(one, str) and ("${" in one or "\0" in one):
             raise Mistake(f"{key}={one!r} holds {'${' if '${' in one else 'a null byte'}", allowed="other text")
         if isinstance(one, bool) or not isinstance(one, int | float):
@@ -58,6 +58,11 @@ def _range(key: str, value: Any, f: Field[Any]) -> None:
                 allowed=range_of(f),
                 type_this=f"{key}={shown(_default(f))}",
             )
+
+
+def _flat(value: Any) -> list[Any]:
+    """The value, or all that lists of it hold."""
+    return [one for item in value for one in _flat(item)] if isinstance(value, list) else [value]
 
 
 def range_of(f: Field[Any]) -> str:

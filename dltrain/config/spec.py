@@ -14,6 +14,9 @@ class Target(StrEnum):
     nothing = "none"
 
 
+IGNORED = 255  # in uint8 masks, the class number of a pixel that counts for nothing
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """A data set as the model will see it.
@@ -22,7 +25,10 @@ class DataSpec:
     channel, for images in 0 to 1; `notes` are lines that the screen shows (padding, splits, conversions).
     `class_names` belong to classes, `value_names` to real outputs; `value_mean` and `value_std` are over the training
     set, in their units; `value_units` are the units' names, "" for a number without one, and empty where none is known.
+    Of a set with masks `class_names` are those of pixels, `shape` is that of a training window, and `ignore_index` is
+    IGNORED; images of other sizes are answered whole.
     `listing` is a SHA-256 a split of what tells its samples from others and of their targets, not of the pixels.
+    `pixels` are those of all images together, of a set with masks, whose images have sizes of their own.
     """
 
     name: str
@@ -40,6 +46,7 @@ class DataSpec:
     value_std: tuple[float, ...] = ()
     value_units: tuple[str, ...] = ()
     listing: dict[str, str] = field(default_factory=dict)
+    pixels: int = 0
 
     @property
     def num_outputs(self) -> int:
@@ -58,7 +65,7 @@ def spec_to_json(spec: DataSpec) -> dict[str, Any]:
 def spec_from_json(tree: Any) -> DataSpec:
     """The data spec in a file that is not trusted. Raises ValueError if `spec_to_json` never wrote it."""
     names = {entry.name for entry in fields(DataSpec)}
-    tree = {name: [] for name in _NEWER} | {"listing": {}} | tree if isinstance(tree, dict) else tree
+    tree = {name: [] for name in _NEWER} | {"listing": {}, "pixels": 0} | tree if isinstance(tree, dict) else tree
     if not isinstance(tree, dict) or tree.keys() != names:
         raise ValueError("data_spec has other keys than a data spec")
     channels, height, width = _items(tree["shape"], "shape", 3, lambda v: type(v) is int and 1 <= v <= 65536)
@@ -78,6 +85,7 @@ def spec_from_json(tree: Any) -> DataSpec:
         value_std=_items(tree["value_std"], "value_std", len(tree["value_names"]), lambda v: _is_number(v) and v > 0),
         value_units=_units(tree["value_units"], len(tree["value_names"])),
         listing=_listing(tree["listing"]),
+        pixels=_items([tree["pixels"]], "pixels", 1, lambda v: type(v) is int and v >= 0)[0],
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dltrain
-from dltrain.config import data, groups, mode, model
+from dltrain.config import data, groups, mode, model, segmentation
 from dltrain.config.messages import Mistake
 
 SCHEMAS: dict[str, dict[str, type]] = {
@@ -33,6 +33,8 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "cifar_resnet": model.CifarResNet,
         "inception_v1": model.InceptionV1,
         "attention_cnn": model.AttentionCNN,
+        "unet": model.UNet,
+        "unet_resnet": model.UNetResNet,
     },
     "data": {
         "digits": data.Digits,
@@ -45,8 +47,16 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "csv": data.Csv,
         "array": data.Array,
         "images": data.ImagesOnly,
+        "digit_scenes": data.DigitScenes,
+        "mask_folder": data.MaskFolder,
+        "pets": data.Pets,
+        "voc2012": data.Voc2012,
     },
-    "task": {"classification": groups.Classification, "regression": groups.Regression},
+    "task": {
+        "classification": groups.Classification,
+        "regression": groups.Regression,
+        "segmentation": segmentation.Segmentation,
+    },
     "reg": {"reg": groups.Reg},
     "clip": {"none": groups.NoClip, "norm": groups.ClipNorm, "value": groups.ClipValue, "agc": groups.ClipAgc},
     "optim": {"sgd": groups.Sgd, "adam": groups.Adam, "adamw": groups.AdamW},
@@ -65,6 +75,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
 TASK_OF_KIND = {
     "class": "classification",
     "value": "regression",
+    "mask": "segmentation",
 }  # what is learned from a data set's kind of targets, if nobody says more
 
 BUILT_IN: dict[str, dict[str, type]] = {group: dict(names) for group, names in SCHEMAS.items()}

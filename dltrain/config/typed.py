@@ -13,6 +13,7 @@ from dltrain.config.value import allowed, fits, parse, shape_of, suggest, undeci
 _GRAMMARS: dict[str, Callable[[str], object]] = {
     "device": grammars.device_name,
     "data.size": grammars.image_size,
+    "data.crop": lambda text: grammars.image_size(text, "data.crop"),
     "trainer.threads": grammars.thread_count,
     "trainer.save_every": grammars.save_interval,
     "trainer.max_time": grammars.seconds,

@@ -64,8 +64,10 @@ def allowed(key: Key) -> str:
     else:
         words = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "text")
     if is_list:
-        words = {int: "whole numbers", float: "numbers"}.get(kind, words)
-        words = f"a list of {how_many(key.field.metadata)}{words}: [a, b, ...]"
+        inner, nested, _ = shape_of(kind)
+        words = {int: "whole numbers", float: "numbers"}.get(inner, words)
+        form = "[[a, b, ...], ...]" if nested else "[a, b, ...]"
+        words = f"a list of {how_many(key.field.metadata)}{'lists of ' if nested else ''}{words}: {form}"
     limits = bounds(key.field.metadata)
     words += f"{', each' if is_list and limits else ''} {limits}" if limits else ""
     return words + (", or null" if optional else "")
@@ -110,6 +112,9 @@ def _fits(kind: Any, key: Key, text: str) -> bool:
     text = text.strip(" \t")
     if undecided(text):
         return True
+    if get_origin(kind) is list:
+        parts = split(text[1:-1]) if text.startswith("[") and text.endswith("]") else []
+        return bool(parts) and all(_fits(get_args(kind)[0], key, part) for part in parts)
     if text[:1] in ("[", "{") and not is_quoted(text):
         return key.free_text
     value = parse(text)
@@ -146,7 +151,7 @@ def suggest(key: Key, text: str) -> str:
     tries: list[str] = [text]
     if is_list:
         inner = text.strip("[](){}").replace(";", ",")
-        tries += [f"[{inner}]", "[" + ",".join(inner.split()) + "]"]
+        tries += [f"[{inner}]", "[" + ",".join(inner.split()) + "]", f"[[{inner}]]"]
     elif isinstance(kind, type) and issubclass(kind, Enum):
         tries += [nearest(text, kind.__members__)]
     elif kind is bool:

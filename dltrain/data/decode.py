@@ -11,9 +11,10 @@
 import threading
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
@@ -38,12 +39,27 @@ _large_lock = threading.Lock()  # several threads look at images; of large ones,
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class Header(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Header:
     """What is known of an image before it is decoded; height and width are those of the upright image."""
 
     height: int
     width: int
     grey: bool
+    orientation: int = 1  # by EXIF: 1 upright, 5 to 8 with height and width exchanged
+
+    def record(self) -> list[Any]:
+        """As JSON values, from which `of` makes it again."""
+        return [self.height, self.width, self.grey, self.orientation]
+
+    @staticmethod
+    def of(record: list[Any]) -> "Header | None":
+        """The header in a record that is not trusted; None if it can be none."""
+        if len(record) != 4:
+            return None
+        height, width, grey, turned = record
+        whole = all(type(number) is int for number in (height, width, turned)) and type(grey) is bool
+        return Header(*record) if whole and height > 0 and width > 0 and 1 <= turned <= 8 else None
 
 
 class UnreadableError(Exception):
@@ -65,7 +81,7 @@ def name_of(source: Source) -> str:
     return safe_text(str(getattr(source, "name", "") or getattr(source, "filename", "") or "the image"))
 
 
-def _use(source: Source, max_pixels: int, function: Callable[[Image.Image], T]) -> T:
+def use(source: Source, max_pixels: int, function: Callable[[Image.Image], T]) -> T:
     """`function` of an image whose header is read and whose size is checked. Raises UnreadableError, only."""
     try:
         if isinstance(source, Image.Image):
@@ -108,7 +124,7 @@ def check_pixels(source: Source, size: tuple[int, int], max_pixels: int) -> None
 
 def decode(source: Source, channels: Channels, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """An upright image of 8 bit, mode L (1 channel) or RGB (3). Raises UnreadableError."""
-    return _use(source, max_pixels, lambda image: to_channels(upright(image), channels))
+    return use(source, max_pixels, lambda image: to_channels(upright(image), channels))
 
 
 def examine(source: Source, max_pixels: int = MAX_PIXELS) -> Header:
@@ -118,20 +134,31 @@ def examine(source: Source, max_pixels: int = MAX_PIXELS) -> Header:
     """
 
     def look(image: Image.Image) -> Header:
-        header = Header(*upright_size(image), is_grey(image))
+        header = Header(*upright_size(image), is_grey(image), orientation(image))
         if image.format == "JPEG":
             image.draft(None, (1, 1))  # all of its data is read, and a half to two thirds of the time saved
-        with _large_lock if image.width * image.height > LARGE else nullcontext():
+        with one_if_large(image):
             to_channels(upright(image), 3)
         return header
 
-    return _use(source, max_pixels, look)
+    return use(source, max_pixels, look)
+
+
+def one_if_large(image: Image.Image) -> AbstractContextManager[object]:
+    """To be held while an image is decoded: of large ones, memory holds one at a time."""
+    return _large_lock if image.width * image.height > LARGE else nullcontext()
 
 
 def upright(image: Image.Image) -> Image.Image:
     """The image as its EXIF orientation says it is to be seen."""
     image.load()  # may turn the image itself, and then takes the orientation away
     return image if image.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(image)
+
+
+def orientation(image: Image.Image) -> int:
+    """How EXIF says that the image is to be turned, from the header: 1 to 8, 1 where it says nothing."""
+    found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return int(found) if found in range(2, 9) else 1
 
 
 def to_channels(image: Image.Image, channels: Channels) -> Image.Image:
@@ -170,5 +197,4 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow turns its size by itself, but not in every version
         width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    return (width, height) if turned else (height, width)
+    return (width, height) if orientation(image) >= 5 else (height, width)

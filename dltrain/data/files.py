@@ -1,6 +1,6 @@
 """Images in files, for every set of the user's own: looked through, split, read. Needs no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def open_files(settings: Files, listed: Listed, suits: SizeRule, seed: int, say:
     channels: Channels = 1 if all(header.grey for header in headers) else 3
     size = final_size(settings.size, suits, OWN_SIZE)
     read = FileReader(root, files, channels, size, settings.max_pixels)
-    statistics, note = _statistics(settings, scan, read, splits["train"])
+    statistics, note = measure(settings, scan, files, (channels, *size), read, splits["train"])
     scan.save()
     unreadable = [LeftOut(file, "unreadable", reason) for file, reason in looked.unreadable.items()]
     of_classes = targets.ndim == 1
@@ -180,14 +180,25 @@ def _sizes(headers: list[Header], size: Size, channels: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _statistics(settings: Files, scan: Scan, read: FileReader, train: Numbers) -> tuple[Statistics, tuple[str, ...]]:
-    """Mean and standard deviation of training images spread evenly over the split, kept with the scan."""
+def measure(
+    settings: Files,
+    scan: Scan,
+    files: Sequence[str],
+    shape: Sequence[int],
+    read: Callable[[int], Images],
+    train: Numbers,
+) -> tuple[Statistics, tuple[str, ...]]:
+    """Mean and standard deviation of training images spread evenly over the split, kept with the scan; and a note.
+
+    `files` are those of the samples, `shape` begins with the channels and goes on with the size, if there is one.
+    """
+    channels = shape[0]
     if settings.mean is not None and settings.std is not None:
-        return Statistics((0.0,) * read.channels, (1.0,) * read.channels), ()
+        return Statistics((0.0,) * channels, (1.0,) * channels), ()
     chosen = spread(train, MOST_MEASURED)
-    what = [scan.identity([read.files[number] for number in chosen]).hex(), read.channels, *read.size]
+    what = [scan.identity([files[number] for number in chosen]).hex(), *shape]
     kept = scan.notes.get("statistics")
-    if not (isinstance(kept, dict) and kept.get("of") == what and _numbers(kept, read.channels)):
+    if not (isinstance(kept, dict) and kept.get("of") == what and _numbers(kept, channels)):
         try:
             found = Statistics.of(read(int(number)) for number in chosen)
         except UnreadableError as error:  # it could be read a moment ago

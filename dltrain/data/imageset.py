@@ -6,14 +6,14 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import Config
-from dltrain.config.spec import DataSpec
+from dltrain.config.spec import DataSpec, Target
 
 Say = Callable[[str], None]
 Images = NDArray[np.uint8]
@@ -30,12 +30,22 @@ class Reader(Protocol):
     def __call__(self, number: int, part: Part | None = None) -> Images:
         """(C, H, W) at the size of the spec: the image as evaluation sees it, or a part of the original, resized.
 
-        Raises UnreadableError, naming the file.
+        Of a set with masks (C + 1, H, W), in a size of its own: the mask is the last channel, class numbers and
+        IGNORED. Raises UnreadableError, naming the file.
         """
         ...
 
-    def everything(self, say: Say) -> Images:
-        """(N, C, H, W), all images in the order of their numbers. Raises UnreadableError."""
+    def everything(self, say: Say) -> Images | list[Images]:
+        """(N, C, H, W), all images in the order of their numbers; of masks a list. Raises UnreadableError."""
+        ...
+
+
+@runtime_checkable
+class Selective(Reader, Protocol):
+    """A reader that can leave out images without looking at them."""
+
+    def only(self, numbers: Numbers) -> Reader:
+        """A reader of these images, numbered anew in this order."""
         ...
 
 
@@ -54,7 +64,7 @@ class ImageSet:
     `targets` are (N,) class numbers, or (N, K) float32 values, or (N, 0) where there are none. Samples of one number
     in `groups` are never parted by a split. `names` tell a sample from all others, whichever they are: its file,
     relative to the root; None where that is its number. `sizes` (N, 2) are height and width before `data.size`; None
-    where all are alike.
+    where all are alike. Of a set with masks `targets` are (N, 0), and `sizes` are those that images are read in.
     """
 
     spec: DataSpec
@@ -122,9 +132,13 @@ def open_set(cfg: Config, say: Say) -> ImageSet:
     """
     from dltrain.data.select import select  # it builds on this file
 
-    suits = None if cfg.model is None else cfg.model.size_for
+    fits = cfg.model is not None and (cfg.data.target_kind == Target.mask) == (cfg.model.task == "segmentation")
+    suits = cfg.model.size_for if fits else None  # mode=data shows a set beside whatever model
     images = select(_opener(cfg.data)(cfg.data, suits, cfg.seed, say), cfg)
-    return replace(images, spec=replace(images.spec, listing=listing(images)))
+    spec = replace(images.spec, listing=listing(images))
+    if spec.target is Target.mask and images.sizes is not None:
+        spec = replace(spec, pixels=int(images.sizes.prod(axis=1).sum()))
+    return replace(images, spec=spec)
 
 
 def listing(images: ImageSet) -> dict[str, str]:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from dltrain.config.spec import Target
 from dltrain.data.files import FileReader
-from dltrain.data.imageset import ImageSet, Reader, Say
+from dltrain.data.imageset import Images, ImageSet, Reader, Say
+from dltrain.data.mask_pairs import PairReader
 from dltrain.data.scan import Progress, by_threads
 from dltrain.data.select import Subset
 from dltrain.data.sizes import ArrayReader
@@ -54,7 +56,7 @@ class Member:
 
     name: str
     split: str
-    target: str  # its class, or its values
+    target: str  # its class, or its values; a digest of its mask
 
 
 @dataclass(frozen=True)
@@ -73,17 +75,23 @@ class Equal:
 
 
 @dataclass
-class Facts:
-    """All that mode=data tells."""
+class Common:
+    """What mode=data tells of every set."""
 
     counts: dict[str, int]
     sizes: list[tuple[Size, int]]  # height and width, how many images; the most frequent first
     smallest: Size
     largest: Size
+    equal: list[Equal] = field(default_factory=list, kw_only=True)
+    changed: str = field(default="", kw_only=True)  # why equal images could not be looked for
+
+
+@dataclass
+class Facts(Common):
+    """All that it tells of a set with a class or values for each image, or with neither."""
+
     classes: list[ClassCount] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
-    equal: list[Equal] = field(default_factory=list)
-    changed: str = ""  # why equal images could not be looked for
 
     @property
     def near_empty(self) -> list[ClassCount]:
@@ -104,18 +112,7 @@ class Facts:
 def look(images: ImageSet, native: Size | None, say: Say) -> Facts:
     """Count, measure and compare all images of the splits. `native` is the size of the images of a known set."""
     spec = images.spec
-    used = np.unique(np.concatenate(list(images.splits.values())))
-    if images.sizes is None:
-        sizes = [(native or _of_array(images.read) or spec.shape[1:], len(used))]
-    else:
-        found = Counter((int(height), int(width)) for height, width in images.sizes[used])
-        sizes = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    facts = Facts(
-        counts=spec.counts,
-        sizes=sizes,
-        smallest=min((size for size, _ in sizes), key=lambda size: (size[0] * size[1], size)),
-        largest=max((size for size, _ in sizes), key=lambda size: (size[0] * size[1], size)),
-    )
+    facts = Facts(spec.counts, *sizes_of(images, native or _of_array(images.read) or spec.shape[1:]))
     if images.targets.ndim == 1:
         labels = images.targets.astype(np.int64)
         tables = {
@@ -133,11 +130,28 @@ def look(images: ImageSet, native: Size | None, say: Say) -> Facts:
             counts, _ = np.histogram(column, BINS)
             smallest, largest, mean, std = (float(f(column)) for f in (np.min, np.max, np.mean, np.std))
             facts.outputs.append(Output(name, unit, smallest, largest, mean, std, counts.tolist()))
+    compare(facts, images, say)
+    return facts
+
+
+def sizes_of(images: ImageSet, alike: Size) -> tuple[list[tuple[Size, int]], Size, Size]:
+    """Sizes and how often each is there, the smallest and the largest; `alike` is that of sets which have but one."""
+    used = np.unique(np.concatenate(list(images.splits.values())))
+    if images.sizes is None:
+        sizes = [(alike, len(used))]
+    else:
+        found = Counter((int(height), int(width)) for height, width in images.sizes[used])
+        sizes = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    by_area = sorted((size for size, _ in sizes), key=lambda size: (size[0] * size[1], size))
+    return sizes, by_area[0], by_area[-1]
+
+
+def compare(facts: Common, images: ImageSet, say: Say, known: dict[int, bytes] | None = None) -> None:
+    """Find equal images. `known` are digests of their pixels, where these have been read already."""
     try:
-        facts.equal = equal_images(images, say)
+        facts.equal = equal_images(images, say, known)
     except OSError as error:
         facts.changed = f"an image cannot be read any more: {safe_text(str(error))}"
-    return facts
 
 
 def _of_array(read: Reader) -> Size | None:
@@ -149,14 +163,14 @@ def _of_array(read: Reader) -> Size | None:
 # ---- equal images
 
 
-def equal_images(images: ImageSet, say: Say) -> list[Equal]:
+def equal_images(images: ImageSet, say: Say, known: dict[int, bytes] | None = None) -> list[Equal]:
     """Sets of images that are equal in every byte, worst first: in two splits with different targets, in two splits, …
 
     Raises OSError if a file cannot be read any more.
     """
     split_of = {number: split for split, numbers in images.splits.items() for number in numbers.tolist()}
     same: dict[bytes, list[int]] = {}
-    for number, digest in _digests(images, sorted(split_of), say):
+    for number, digest in _digests(images, sorted(split_of), say) if known is None else known.items():
         same.setdefault(digest, []).append(number)
     names = images.names
     found = [
@@ -169,9 +183,9 @@ def equal_images(images: ImageSet, say: Say) -> list[Equal]:
 
 def _digests(images: ImageSet, numbers: list[int], say: Say) -> Iterator[tuple[int, bytes]]:
     read = images.read
-    if not isinstance(read, FileReader):
+    if not isinstance(read, FileReader | PairReader):
         for number in numbers:
-            yield number, hashlib.blake2b(read(number).tobytes(), digest_size=16).digest()
+            yield number, digest_of(read(number))
         return
     paths = {number: f"{read.root}/{read.files[number]}" for number in numbers}
     bytes_of = {number: os.stat(path).st_size for number, path in paths.items()}  # noqa: PTH116 - a million of them
@@ -181,12 +195,19 @@ def _digests(images: ImageSet, numbers: list[int], say: Say) -> Iterator[tuple[i
     yield from zip(maybe, digests, strict=True)
 
 
+def digest_of(pixels: Images) -> bytes:
+    """Of all values of an array."""
+    return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+
+
 def _digest(path: str) -> bytes:
     with open(path, "rb") as file:  # noqa: PTH123 - as above
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
 
 
 def _target(images: ImageSet, number: int) -> str:
+    if images.spec.target is Target.mask:
+        return digest_of(images.read(number)[images.spec.shape[0]]).hex()
     target = images.targets[number]
     if images.targets.ndim == 1:
         return images.spec.class_names[int(target)]
@@ -198,6 +219,17 @@ def _target(images: ImageSet, number: int) -> str:
 
 def to_json(facts: Facts, images: ImageSet) -> dict[str, Any]:
     """All counts and names, as `data.json` has them."""
+    return common_json(facts, images) | {
+        "classes": [{"name": one.name, **one.counts} for one in facts.classes],
+        "imbalance": facts.imbalance,
+        "near_empty": [one.name for one in facts.near_empty],
+        "absent": [{"class": name, "split": split} for name, split in facts.absent],
+        "values": [vars(one) for one in facts.outputs],
+    }
+
+
+def common_json(facts: Common, images: ImageSet) -> dict[str, Any]:
+    """What every set has of it."""
     spec = images.spec
     left_out = {kind: [one for one in images.left_out if one.kind == kind] for kind in ("unreadable", "link", "other")}
     return {
@@ -206,11 +238,6 @@ def to_json(facts: Facts, images: ImageSet) -> dict[str, Any]:
         "target": str(spec.target),
         "shape": list(spec.shape),
         "counts": facts.counts,
-        "classes": [{"name": one.name, **one.counts} for one in facts.classes],
-        "imbalance": facts.imbalance,
-        "near_empty": [one.name for one in facts.near_empty],
-        "absent": [{"class": name, "split": split} for name, split in facts.absent],
-        "values": [vars(one) for one in facts.outputs],
         "sizes": {
             "smallest": list(facts.smallest),
             "largest": list(facts.largest),

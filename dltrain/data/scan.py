@@ -23,7 +23,7 @@ from dltrain.data.fetch import cache_folder
 from dltrain.data.imageset import Say
 from dltrain.text import SHOWN, safe_text
 
-VERSION = [2, PIL.__version__]  # another Pillow may read what this one does not
+VERSION = [3, PIL.__version__]  # another Pillow may read what this one does not
 LARGEST_CACHE = 1 << 28  # bytes
 EVERY = 2.0  # seconds between two lines of progress
 THREADS, PORTION = 8, 32  # that decode, and images that one takes at a time
@@ -99,15 +99,16 @@ class Scan:
 
     def look(self, files: dict[str, Stat], settings: Files, say: Say) -> Looked:
         """Decode each file that is new. Raises Mistake if none, or with `data.unreadable=stop` one, cannot be read."""
-        entries = {file: self._files[file] for file, stat in files.items() if _is_of(self._files.get(file), stat)}
-        new = [file for file in files if file not in entries]
+        known = {file: kept for file, stat in files.items() if (kept := self._known(file, stat)) is not None}
+        entries = {file: self._files[file] for file in known}
+        new = [file for file in files if file not in known]
         failed: dict[str, str] = {}
         try:
             for file, found in self._examine(new, settings.max_pixels, say):
                 if isinstance(found, Header):
-                    entries[file] = [*files[file], *found]
+                    entries[file], known[file] = [*files[file], *found.record()], found
                 elif found.lasting:
-                    entries[file] = [*files[file], found.reason]
+                    entries[file], known[file] = [*files[file], found.reason], found.reason
                 else:
                     failed[file] = found.reason
                 self._changed = True
@@ -118,13 +119,12 @@ class Scan:
         self._files = entries
         looked = Looked({}, {})
         for file in files:
-            entry = entries.get(file)
-            if entry is None:
+            header = known.get(file)
+            if header is None:
                 looked.unreadable[file] = failed[file]
-            elif len(entry) == 3:
-                looked.unreadable[file] = entry[2]
+            elif isinstance(header, str):
+                looked.unreadable[file] = header
             else:
-                header = Header(*entry[2:])
                 try:
                     check_pixels(file, (header.width, header.height), settings.max_pixels)
                     looked.headers[file] = header
@@ -135,6 +135,24 @@ class Scan:
             raise self._refusal(looked, settings)
         return looked
 
+    def examine(self, file: str, max_pixels: int) -> Header:
+        """What there is to know of a file. Raises UnreadableError."""
+        return examine(self.root / file, max_pixels)
+
+    def header(self, file: str, record: list[Any]) -> Header | None:
+        """What the cache holds of a file, if it can be that."""
+        return Header.of(record)
+
+    def _known(self, file: str, stat: Stat) -> Header | str | None:
+        """Of this very file, its header or what is wrong with it: [bytes, time, …] is kept."""
+        stored = self._files.get(file)
+        if not isinstance(stored, list) or stored[:2] != [*stat]:
+            return None
+        if len(stored) == 3:
+            reason = stored[2]
+            return reason if isinstance(reason, str) and reason == safe_text(reason, 1000) else None
+        return self.header(file, stored[2:])
+
     def _examine(
         self, files: Sequence[str], max_pixels: int, say: Say
     ) -> Iterator[tuple[str, Header | UnreadableError]]:
@@ -142,7 +160,7 @@ class Scan:
 
         def one(file: str) -> Header | UnreadableError:
             try:
-                return examine(self.root / file, max_pixels)
+                return self.examine(file, max_pixels)
             except UnreadableError as error:
                 return error
 
@@ -193,18 +211,6 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(stored, dict) or stored.get("version") != VERSION:
         return {}
     return stored if all(isinstance(stored.get(part), dict) for part in ("files", "notes")) else {}
-
-
-def _is_of(stored: Any, stat: Stat) -> bool:
-    """Whether the cache holds this very file: [bytes, time, height, width, grey], or [bytes, time, what is wrong]."""
-    if not isinstance(stored, list) or stored[:2] != [*stat]:
-        return False
-    if len(stored) == 3:
-        return isinstance(stored[2], str) and stored[2] == safe_text(stored[2], 1000)
-    if len(stored) != 5:
-        return False
-    height, width, grey = stored[2:]
-    return type(height) is int and type(width) is int and type(grey) is bool and height > 0 and width > 0
 
 
 def subfolders(folder: Path) -> list[str]:

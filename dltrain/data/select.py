@@ -21,7 +21,6 @@ from dltrain.data import arrays as of_arrays
 from dltrain.data import files as of_files
 from dltrain.data.cut import fold_of, ranks, strata
 from dltrain.data.decode import UnreadableError
-from dltrain.data.files import FileReader
 from dltrain.data.imageset import (
     MEASURED,
     Images,
@@ -30,6 +29,7 @@ from dltrain.data.imageset import (
     Part,
     Reader,
     Say,
+    Selective,
     Statistics,
     measured,
     spread,
@@ -52,9 +52,10 @@ class Subset:
     def __call__(self, number: int, part: Part | None = None) -> Images:
         return self.read(int(self.numbers[number]), part)
 
-    def everything(self, say: Say) -> Images:
-        """(N, C, H, W). Raises UnreadableError."""
-        return self.read.everything(say)[self.numbers]
+    def everything(self, say: Say) -> Images | list[Images]:
+        """Those, in their order. Raises UnreadableError."""
+        whole = self.read.everything(say)
+        return whole[self.numbers] if isinstance(whole, np.ndarray) else [whole[n] for n in self.numbers.tolist()]
 
 
 def select(images: ImageSet, cfg: Config) -> ImageSet:
@@ -89,8 +90,8 @@ def take_fold(images: ImageSet, folds: int, fold: int, seed: int) -> ImageSet:
     labels = strata(images.targets[both])
     groups = None if images.groups is None else images.groups[both]
     if groups is None:
-        counts = np.bincount(labels, minlength=len(images.spec.class_names)).tolist()
-        names = images.spec.class_names or ("all images",)
+        names = images.spec.class_names if images.targets.ndim == 1 else ("all images",)
+        counts = np.bincount(labels, minlength=len(names)).tolist()
         few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < folds]
         most = min(counts)
         what = "images in train and val together of "
@@ -126,7 +127,7 @@ def measure_again(images: ImageSet, settings: Data) -> ImageSet:
     train = images.splits["train"]
     chosen = spread(train, of_files.MOST_MEASURED if images.sizes is not None else of_arrays.MOST_MEASURED)
     try:
-        found = Statistics.of(images.read(number) for number in chosen.tolist())
+        found = Statistics.of(images.read(number)[: images.spec.shape[0]] for number in chosen.tolist())
     except UnreadableError as error:
         raise Mistake(str(error), allowed="images that stay as they are while a run begins") from None
     spec = replace(images.spec, mean=found.mean, std=found.std, notes=(*notes, measured(len(chosen))))
@@ -215,7 +216,7 @@ def keep(images: ImageSet) -> ImageSet:
     if len(kept) == len(images.targets):
         return images
     names = images.names
-    read = images.read.only(kept) if isinstance(images.read, FileReader) else Subset(images.read, kept)
+    read = images.read.only(kept) if isinstance(images.read, Selective) else Subset(images.read, kept)
     return replace(
         images,
         targets=images.targets[kept],

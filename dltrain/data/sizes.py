@@ -13,7 +13,7 @@ from dltrain.data.imageset import SizeRule as SizeRule
 LARGEST = 8192
 
 
-def parse_size(text: str) -> Size | None:
+def parse_size(text: str, key: str = "data.size") -> Size | None:
     """`96` or `180x240` (height x width) as two numbers, `auto` as None. Raises Mistake."""
     if text == "auto":
         return None
@@ -21,9 +21,9 @@ def parse_size(text: str) -> Size | None:
     size = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= min(size) <= max(size) <= LARGEST:
         raise Mistake(
-            f"data.size={text} is no image size",
+            f"{key}={text} is no image size",
             allowed=f"auto, 96 or 180x240 (height x width), 1 to {LARGEST} pixels",
-            type_this="data.size=auto",
+            type_this=f"{key}=auto",
         )
     return size
 
@@ -57,14 +57,18 @@ def pad(images: Images, size: Size) -> Images:
 
 def fit(image: Image.Image, size: Size) -> Images:
     """(C, H, W): the largest centred part of the shape wanted, resized with antialias (short side, centre crop)."""
-    height, width = size
-    if image.size != (width, height):
-        factor = min(image.width / width, image.height / height)
-        across, down = width * factor, height * factor
-        left, top = (image.width - across) / 2, (image.height - down) / 2
-        box = (left, top, min(left + across, image.width), min(top + down, image.height))
-        return take(image, box, size)
-    return to_array(image)
+    if (image.height, image.width) == size:
+        return to_array(image)
+    return take(image, centred((image.height, image.width), size), size)
+
+
+def centred(own: Size, size: Size) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of the largest centred part of the shape of `size` in an image of its own size."""
+    height, width = own
+    factor = min(width / size[1], height / size[0])
+    across, down = size[1] * factor, size[0] * factor
+    left, top = (width - across) / 2, (height - down) / 2
+    return left, top, min(left + across, width), min(top + down, height)
 
 
 def take(image: Image.Image, box: Box | tuple[float, float, float, float], size: Size) -> Images:

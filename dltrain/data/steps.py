@@ -3,25 +3,25 @@
 from typing import Any
 
 from dltrain.config.mode import Config
-from dltrain.config.spec import DataSpec
+from dltrain.config.spec import DataSpec, Target
 from dltrain.data.imageset import Size
-from dltrain.data.sizes import pads
+from dltrain.data.sizes import pads, parse_size
 
 
 def preprocessing(cfg: Config, spec: DataSpec) -> dict[str, Any]:
     """What `decode_for` does to a file, step by step, and the normalization behind it, as plain JSON values."""
     channels, *size = spec.shape
     native = type(cfg.data).native
+    masks = spec.target is Target.mask
     return {
         "layout": "uint8 of shape (batch, channels, height, width)",
         "colour": "grey" if channels == 1 else "RGB",
         "channels": channels,
-        "height": size[0],
-        "width": size[1],
+        **({} if masks else {"height": size[0], "width": size[1]}),
         "steps": [
             {"do": "upright", "words": "turn the image as its EXIF orientation says; of several frames take the first"},
             _colour(channels),
-            *_resize((size[0], size[1]), None if native is None else native[1:]),
+            *(_scale(cfg.data.size) if masks else _resize((size[0], size[1]), None if native is None else native[1:])),
         ],
         "normalization": {
             "mean": list(spec.mean),
@@ -43,6 +43,20 @@ def _resize(size: Size, native: Size | None) -> list[dict[str, Any]]:
     if native is None or native == size:
         return [_crop_resize(size)]
     return [_crop_resize(native), _pad(native, size) if pads(native, size) else _crop_resize(size)]
+
+
+def _scale(text: str) -> list[dict[str, Any]]:
+    """What `whole_for` does: nothing, where data.size says nothing."""
+    size = parse_size(text)
+    if size is None:
+        return []
+    height, width = size
+    words = (
+        f"with f = min(image_height / {height}, image_width / {width}) resize all of the image to "
+        f"max({height}, round(image_height / f)) by max({width}, round(image_width / f)), halves rounded to even: "
+        "in Pillow image.resize((width, height), BILINEAR). A mask comes back to the image's own size by nearest"
+    )
+    return [{"do": "scale", "height": height, "width": width, "filter": "bilinear", "antialias": True, "words": words}]
 
 
 def _crop_resize(size: Size) -> dict[str, Any]:

@@ -19,14 +19,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dltrain.config.data import Augment, Sampling
+from dltrain.config.data import Augment, MaskAugment, Sampling
 from dltrain.config.messages import Failure
 from dltrain.data.crop import RandomCrop
 from dltrain.data.decode import UnreadableError
 from dltrain.data.imageset import ImageSet, Part, Reader
-from dltrain.data.loaders import Data
+from dltrain.data.loaders import Data, Pixels
+from dltrain.data.ragged import Ragged
 
-Block = tuple[Tensor, Tensor, str]  # uint8 (B, C, H, W), ids (B,), and what went wrong
+Block = tuple[Pixels, Tensor, str]  # uint8 images, ids (B,), and what went wrong
 
 
 class Portion(NamedTuple):
@@ -46,20 +47,21 @@ class StreamingData(Data):
         device: torch.device,
         batch_size: int,
         seed: int,
-        changes: Augment,
+        changes: Augment | MaskAugment,
         workers: int,
         prefetch: int = 2,
         sampling: Sampling = Sampling.shuffled,
+        lost: int = 0,
     ) -> None:
-        super().__init__(images, device, batch_size, seed, changes, sampling)
-        smallest = changes.resized_crop
+        super().__init__(images, device, batch_size, seed, changes, sampling, lost)
+        smallest = changes.resized_crop if isinstance(changes, Augment) else None
         crop = None if smallest is None else RandomCrop(images.spec.shape[1:], smallest, seed)
-        self._files = _Files(images.read, crop)
+        self._files = _Files(images.read, crop, ragged=isinstance(changes, MaskAugment))
         self._workers = workers
         self._prefetch = prefetch
         self._open: list[_Stream] = []
 
-    def _training(self, step: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def _training(self, step: int) -> Iterator[tuple[int, Pixels, Tensor]]:
         stream = self._stream(_Batches(self, step))
         try:
             while True:
@@ -69,8 +71,8 @@ class StreamingData(Data):
         finally:
             self._end(stream)
 
-    def _in_order(self, numbers: Tensor, chunk: int) -> Iterator[tuple[Tensor, Tensor]]:
-        stream = self._stream([Portion(part.tolist(), part.tolist(), None) for part in torch.split(numbers, chunk)])
+    def _in_order(self, numbers: Tensor, lengths: list[int]) -> Iterator[tuple[Pixels, Tensor]]:
+        stream = self._stream([Portion(part.tolist(), part.tolist(), None) for part in torch.split(numbers, lengths)])
         try:
             yield from stream
         finally:
@@ -113,9 +115,10 @@ class _Batches:
 class _Files(Dataset[Block]):
     """What a worker holds. An error travels as text, since exceptions lose their form on the way."""
 
-    def __init__(self, read: Reader, crop: RandomCrop | None) -> None:
+    def __init__(self, read: Reader, crop: RandomCrop | None, ragged: bool) -> None:
         self.read = read
         self.crop = crop
+        self.ragged = ragged
 
     def __getitems__(self, portion: Portion) -> Block:
         try:
@@ -125,7 +128,8 @@ class _Files(Dataset[Block]):
             ]
         except UnreadableError as error:
             return torch.empty(0), torch.empty(0), str(error)
-        return torch.from_numpy(np.stack(pixels)), torch.tensor(portion.ids), ""
+        together = Ragged.of(pixels) if self.ragged else torch.from_numpy(np.stack(pixels))
+        return together, torch.tensor(portion.ids), ""
 
     def _part(self, epoch: int | None, id_: int) -> Part | None:
         return None if epoch is None or self.crop is None else self.crop.part(epoch, id_)
@@ -161,7 +165,7 @@ class _Stream:
     def __iter__(self) -> "_Stream":
         return self
 
-    def __next__(self) -> tuple[Tensor, Tensor]:
+    def __next__(self) -> tuple[Pixels, Tensor]:
         try:
             pixels, ids, trouble = next(self._iterator)
         except (RuntimeError, OSError, EOFError) as error:  # the last two: a tensor was to be had from a dead worker

@@ -35,14 +35,7 @@ def micro_batches(batch: Batch, size: int | None) -> list[Batch]:
     rows = len(batch.ids)
     if size is None or size >= rows:
         return [batch]
-    return [
-        Batch(
-            batch.images[at : at + size],
-            None if batch.targets is None else batch.targets[at : at + size],
-            batch.ids[at : at + size],
-        )
-        for at in range(0, rows, size)
-    ]
+    return [batch.part(slice(at, at + size)) for at in range(0, rows, size)]
 
 
 def shares(update: Update, batch: Batch, micros: list[Batch]) -> list[Tensor | float]:

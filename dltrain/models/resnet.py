@@ -97,42 +97,64 @@ def shrink_branches(last: Sequence[nn.Conv2d]) -> None:
             conv.weight /= len(last) ** 0.5
 
 
-class ResNet(nn.Module):
+class Trunk(nn.Module):
+    """All of a ResNet but its last layer: (B, C, H, W) -> (B, width, H/32, W/32), small images H/8, W/8.
+
+    A U-Net takes it as its contracting path, under the same names.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        base: int,
+        blocks: Sequence[int],
+        norm: Norm,
+        attend: Attention,
+        bottleneck: bool,
+        small: bool,
+    ) -> None:
+        super().__init__()
+        self.conv1 = conv2d(channels, base, 3, 1, norm) if small else conv2d(channels, base, 7, 2, norm)
+        self.bn1 = norm2d(norm, base)
+        self.relu = nn.ReLU()
+        self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)
+        block = Bottleneck if bottleneck else BasicBlock
+        expansion = EXPANSION if bottleneck else 1
+        self.stages = nn.ModuleList()
+        self.width, last = base, list[nn.Conv2d]()
+        for stage, number_of_blocks in enumerate(blocks):
+            width, layers = base * 2**stage, nn.Sequential()
+            for number in range(number_of_blocks):
+                stride = 2 if stage > 0 and number == 0 else 1
+                shortcut = projection(self.width, expansion * width, stride, norm)
+                layer = block(self.width, width, stride, norm, attend, shortcut)
+                layers.append(layer)
+                last.append(layer.conv3 if isinstance(layer, Bottleneck) else layer.conv2)
+                self.width = expansion * width
+            self.stages.append(layers)
+        if norm is Norm.none:
+            shrink_branches(last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # (B, 64, H/4, W/4); small images: H, W
+        for stage in self.stages:
+            x = stage(x)  # half the size and twice the channels from the second stage on
+        return x
+
+
+class ResNet(Trunk):
     """(B, C, H, W) -> (B, num_outputs) logits; ResNet-18 has 11,689,512 parameters for three channels, 1,000 classes.
 
     Images of up to 64 pixels get a 3x3 first convolution of stride 1 and no pooling behind it.
     """
 
     def __init__(self, cfg: settings.ResNet, shape: tuple[int, int, int], num_outputs: int) -> None:
-        super().__init__()
-        channels, base, norm = shape[0], cfg.base_channels, cfg.norm
         small = cfg.stem.is_small(shape[1:])
-        self.conv1 = conv2d(channels, base, 3, 1, norm) if small else conv2d(channels, base, 7, 2, norm)
-        self.bn1 = norm2d(norm, base)
-        self.relu = nn.ReLU()
-        self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)
-        block = Bottleneck if cfg.bottleneck else BasicBlock
-        expansion = EXPANSION if cfg.bottleneck else 1
-        self.stages = nn.ModuleList()
-        inputs, last = base, list[nn.Conv2d]()
-        for stage, blocks in enumerate(cfg.blocks):
-            width, layers = base * 2**stage, nn.Sequential()
-            for number in range(blocks):
-                stride = 2 if stage > 0 and number == 0 else 1
-                shortcut = projection(inputs, expansion * width, stride, norm)
-                layer = block(inputs, width, stride, norm, cfg.attention, shortcut)
-                layers.append(layer)
-                last.append(layer.conv3 if isinstance(layer, Bottleneck) else layer.conv2)
-                inputs = expansion * width
-            self.stages.append(layers)
+        super().__init__(shape[0], cfg.base_channels, cfg.blocks, cfg.norm, cfg.attention, cfg.bottleneck, small)
         self.dropout = dropout(cfg.dropout)
-        self.fc = nn.Linear(inputs, num_outputs)
-        if norm is Norm.none:
-            shrink_branches(last)
+        self.fc = nn.Linear(self.width, num_outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # (B, 64, H/4, W/4); small images: H, W
-        for stage in self.stages:
-            x = stage(x)  # half the size and twice the channels from the second stage on
+        x = super().forward(images)
         logits: Tensor = self.fc(self.dropout(x.mean((2, 3))))  # the average over positions: (B, 512)
         return logits

@@ -89,7 +89,9 @@ def show(metrics: dict[str, float], spec: DataSpec, what: str, folder: Path, scr
 
 
 def _cell(name: str, metrics: dict[str, float], spec: DataSpec) -> str:
-    """The value, with its unit if known; with an accuracy its standard error."""
+    """The value, with its unit if known; with an accuracy its standard error; empty for a class that is not there."""
+    if name not in metrics:
+        return ""
     split, _, what = name.partition("/")
     value, total = metrics[name], spec.counts[split]
     if what != "accuracy":

@@ -1,6 +1,7 @@
 """mode=export: a run's network as ONNX, with its preprocessing, run beside the network before it counts as done."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from dltrain.config.mode import Export
 from dltrain.config.spec import DataSpec
 from dltrain.data.steps import preprocessing
 from dltrain.loaded import open_task
+from dltrain.modes.export_form import Form
 from dltrain.modes.export_onnx import TOLERANCE, Difference, measure, write_onnx
 from dltrain.output import made
 from dltrain.report.table import labelled, memory, near
@@ -30,22 +32,31 @@ def run(cfg: Export, spec: DataSpec, screen: Screen) -> int:
     environment.apply(env)
     task, state = open_task(folder, cfg, spec, cfg.checkpoint.value, screen.line)
     screen.line(f"{near(folder)}   checkpoint {cfg.checkpoint.value}, step {state['step']:,}")
-    about = describe(cfg, spec, folder, task, state["step"])
     with made(cfg.output, folder / "export") as product:
         path = product.temporary / "model.onnx"
-        write_onnx(path, task, spec, about)
-        found = measure(path, task, spec, env.threads)
+        form = Form.of(task, spec)
+        about = describe(cfg, form, folder, task, state["step"])
+        try:
+            write_onnx(path, task, spec, about, form.is_open)
+        except Failure as error:
+            if not form.is_open:
+                raise
+            form = replace(form, is_open=False)
+            about = describe(cfg, form, folder, task, state["step"])
+            write_onnx(path, task, spec, about)
+            screen.warn(f"only windows of {spec.shape[1]}x{spec.shape[2]}, since {' '.join(str(error).split())}")
+        found = measure(path, task, spec, env.threads, form.is_open)
         if not found.small:
             raise Failure(f"the file does not answer as the network does, so it was not kept:\n  {words(found, spec)}")
         readers = json_bytes(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
         atomic.write_new(product.temporary / "preprocess.json", lambda file: file.write(readers))
-    show(product.path, found, spec, screen)
+    show(product.path, found, form, screen)
     return 0
 
 
-def describe(cfg: Export, spec: DataSpec, folder: Path, task: Any, step: int) -> dict[str, Any]:
+def describe(cfg: Export, form: Form, folder: Path, task: Any, step: int) -> dict[str, Any]:
     """What a reader of the file has to know: its metadata, and `preprocess.json`."""
-    name = "probabilities" if spec.class_names else "values"
+    spec = form.spec
     return {
         "dltrain": dltrain.__version__,
         "run": "/".join(folder.resolve().parts[-2:]),
@@ -53,8 +64,7 @@ def describe(cfg: Export, spec: DataSpec, folder: Path, task: Any, step: int) ->
         "step": step,
         "weights_sha256": checkpoint.weights_sha256(task.state_dict()),
         "model": cfg.model.title,
-        "input": {"name": "images", "type": "uint8", "shape": ["batch", *spec.shape]},
-        "output": {"name": name, "shape": ["batch", spec.num_outputs]},
+        **form.about(),
         "class_names": list(spec.class_names),
         "value_names": list(spec.value_names),
         "value_units": list(spec.value_units),
@@ -63,15 +73,16 @@ def describe(cfg: Export, spec: DataSpec, folder: Path, task: Any, step: int) ->
     }
 
 
-def show(place: Path, found: Difference, spec: DataSpec, screen: Screen) -> None:
+def show(place: Path, found: Difference, form: Form, screen: Screen) -> None:
     """What was made, how near it comes, and how to use it."""
-    shape = ", ".join(map(str, spec.shape))
-    name = "probabilities" if spec.class_names else "values"
+    spec = form.spec
+    taken, given, size = (", ".join(map(str, shape)) for shape in (form.taken, form.given, spec.shape))
+    sides = f", sides of {form.words}" if form.is_open else ""
     sizes = [f"{file.name} {memory(file.stat().st_size)}" for file in sorted(place.iterdir())]
     rows = {
         "checked": f"{words(found, spec)}, by onnxruntime in batches of 1, 4 and 7",
-        "input": f"images: uint8 (batch, {shape}); normalized inside; preprocess.json tells how to get there",
-        "output": f"{name}: (batch, {spec.num_outputs})",
+        "input": f"images: uint8 (batch, {taken}){sides}; normalized inside; preprocess.json tells how to get there",
+        "output": f"{form.name}: (batch, {given})",
         "files": ", ".join(sizes),
     }
     for label, text in rows.items():
@@ -80,8 +91,9 @@ def show(place: Path, found: Difference, spec: DataSpec, screen: Screen) -> None
     snippet = [
         "import numpy, onnxruntime",
         f"session = onnxruntime.InferenceSession({str(Path(near(place)) / 'model.onnx')!r})",
-        f"images = numpy.zeros((1, {shape}), numpy.uint8)",
-        f'{name} = session.run(None, {{"images": images}})[0]',
+        f"images = numpy.zeros((1, {size}), numpy.uint8)",
+        f'{form.name} = session.run(None, {{"images": images}})[0]',
+        *(["mask = probabilities.argmax(1)"] if form.sides is not None else []),
     ]
     for line in ("", *(f"    {line}" for line in snippet), "", f"written      {near(place)}"):
         screen.line(line)

@@ -7,6 +7,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dltrain.config.messages import Failure
-from dltrain.config.spec import DataSpec
+from dltrain.config.sides import Sides
+from dltrain.config.spec import DataSpec, Target
 from dltrain.data.embedded import read_sheet
 from dltrain.data.preprocess import Preprocess
-from dltrain.data.sizes import fit, to_image
+from dltrain.data.sizes import Size, fit, to_image
 from dltrain.engine import random
 
 LARGEST_FILE = 2**31 - 2**24  # bytes of weights that still fit into one file of protocol buffers
@@ -41,7 +43,10 @@ class Difference(NamedTuple):
 
 
 class Graph(nn.Module):
-    """(B, C, H, W) uint8 to the task's answers (B, K): normalization, network, and probabilities or real values."""
+    """(B, C, H, W) uint8 to the task's answers: normalization, network, and probabilities or real values.
+
+    They are (B, K); of a segmentation (B, K, h, w), as many pixels as the network has outputs.
+    """
 
     def __init__(self, task: Any, spec: DataSpec) -> None:
         super().__init__()
@@ -53,15 +58,22 @@ class Graph(nn.Module):
         return answers
 
 
-def write_onnx(path: Path, task: Any, spec: DataSpec, about: dict[str, Any]) -> None:
+def write_onnx(path: Path, task: Any, spec: DataSpec, about: dict[str, Any], open_sides: bool = False) -> None:
     """Put the task's network into the file at `path`, in float32; beyond 2 GB its weights lie beside it, as ONNX asks.
 
-    Input `images` (batch, C, H, W) uint8, output `probabilities` or `values` (batch, K). `about` becomes the file's
-    metadata, text as it is and the rest as JSON. What tells of the machine it was made on is left out, so the same
-    weights give the same bytes. Raises Failure if the network has something that ONNX or its exporter has not.
+    Input `images` (batch, C, H, W) uint8, output `probabilities` or `values`, as of `Graph`. H and W are those of the
+    spec, or with `open_sides` any that the network takes. `about` becomes the file's metadata, text as it is and the
+    rest as JSON. What tells of the machine it was made on is left out, so the same weights give the same bytes. Raises
+    Failure if the network has something that ONNX or its exporter has not.
     """
     graph = Graph(task, spec).eval()
-    example = torch.zeros(2, *spec.shape, dtype=torch.uint8)
+    dims: dict[int, Any] = {0: torch.export.Dim("batch")}
+    size: Size = spec.shape[1:]
+    if open_sides:
+        sides = Sides.of(task.model)
+        size = small_size(sides)
+        dims |= {at: _open(sides, name) for at, name in ((2, "rows"), (3, "columns"))}
+    example = torch.zeros(2, spec.shape[0], *size, dtype=torch.uint8)
     try:
         with quiet():
             program: Any = torch.onnx.export(
@@ -71,18 +83,30 @@ def write_onnx(path: Path, task: Any, spec: DataSpec, about: dict[str, Any]) -> 
                 verbose=False,
                 input_names=["images"],
                 output_names=["probabilities" if spec.class_names else "values"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=(dims,),
             )
             model = program.model
             _forget_origin(model)
             texts = {key: item if isinstance(item, str) else json.dumps(item) for key, item in about.items()}
             model.metadata_props.update(texts)
-            size = sum(tensor.numel() * tensor.element_size() for tensor in graph.state_dict().values())
-            program.save(path, external_data=size > LARGEST_FILE)
+            needed = sum(tensor.numel() * tensor.element_size() for tensor in graph.state_dict().values())
+            program.save(path, external_data=needed > LARGEST_FILE)
     except OSError:
         raise
     except Exception as error:
         raise Failure(f"the network cannot be written as ONNX: {_brief(error)}") from error
+
+
+def _open(sides: Sides, name: str) -> Any:
+    """A side of k * stride + offset."""
+    side = sides.stride * torch.export.Dim(name)
+    return side + sides.offset if sides.offset else side
+
+
+def small_size(sides: Sides) -> Size:
+    """Sides that differ, with more than one pixel at a U-Net's lowest level: an exporter takes 1 for a constant."""
+    side = sides.up(2 * sides.lost + 4 * sides.stride)
+    return side, side + sides.stride
 
 
 def _forget_origin(model: Any) -> None:
@@ -99,14 +123,18 @@ def _forget_origin(model: Any) -> None:
             node.metadata_props.clear()
 
 
-def measure(path: Path, task: Any, spec: DataSpec, threads: int) -> Difference:
+def measure(path: Path, task: Any, spec: DataSpec, threads: int, open_sides: bool = False) -> Difference:
     """Run the file with onnxruntime beside the network, on digits and on noise, in batches of 1, 4 and 7.
 
-    The network computes in float32, as the file does. Raises Failure if the file cannot be run.
+    With `open_sides` these are small, and there is one more image, of the spec's size. The network computes in float32,
+    as the file does. Raises Failure if the file cannot be run.
     """
     import onnxruntime
 
-    parts = np.split(probes(spec), np.cumsum(BATCHES)[:-1])
+    small = replace(spec, shape=(spec.shape[0], *small_size(Sides.of(task.model)))) if open_sides else spec
+    parts = np.split(probes(small), np.cumsum(BATCHES)[:-1])
+    if open_sides:
+        parts.append(probes(spec)[:1])
     normalize = Preprocess(spec, torch.device("cpu")).normalize
     try:
         with quiet():
@@ -117,13 +145,21 @@ def measure(path: Path, task: Any, spec: DataSpec, threads: int) -> Difference:
             theirs = [session.run(None, {"images": part})[0] for part in parts]
     except Exception as error:
         raise Failure(f"onnxruntime cannot run the file: {_brief(error)}") from error
-    ours = [task.predict(normalize(torch.from_numpy(part))).values.numpy() for part in parts]
+    ours = [_answers(task, spec, normalize(torch.from_numpy(part))).numpy() for part in parts]
     found = [difference(a, b, spec) for a, b in zip(ours, theirs, strict=True)]
     return Difference(*np.max(np.array(found), axis=0).tolist())  # what is not a number stays that
 
 
+@torch.inference_mode()
+def _answers(task: Any, spec: DataSpec, images: Tensor) -> Tensor:
+    """What the task predicts; of a segmentation what it says of the network's own outputs, without tiles."""
+    of_pixels = spec.target is Target.mask
+    answers: Tensor = task.answer(task.model(images)) if of_pixels else task.predict(images).values
+    return answers
+
+
 def difference(ours: NDArray[Any], theirs: NDArray[Any], spec: DataSpec) -> Difference:
-    """Between answers (B, K) of the network and of the file."""
+    """Between answers of the network and of the file, (B, K), or (B, K, h, w) of a segmentation."""
     if ours.shape != theirs.shape:
         return Difference(math.inf, math.inf)
     a, b = ours.astype(np.float64), theirs.astype(np.float64)

@@ -13,9 +13,13 @@ from dltrain.config.messages import Mistake
 from dltrain.config.mode import LookAtData
 from dltrain.config.overlay import option_of
 from dltrain.config.spec import Target
+from dltrain.data import mask_facts
 from dltrain.data.imageset import ImageSet, open_set
+from dltrain.data.mask_facts import MaskFacts
 from dltrain.data.problems import Facts, look, to_json
+from dltrain.modes import look_at_masks
 from dltrain.output import check_output, made
+from dltrain.report import mask_sheet
 from dltrain.report.datasheet import LABEL, lines, suggestions
 from dltrain.report.table import near
 from dltrain.report.terminal import Screen
@@ -35,20 +39,31 @@ def run(cfg: LookAtData, screen: Screen) -> int:
     """
     if cfg.output is not None:
         check_output(cfg.output, OUTPUTS / "data")
+    is_masks = cfg.data.target_kind == Target.mask
+    cfg, instead = look_at_masks.suited(cfg) if is_masks else (cfg, [])
     images = open_set(cfg, screen.line)
     check_colours(cfg, images.spec)
-    known = type(cfg.data).native
-    facts = look(images, None if known is None else known[1:], screen.line)
-    columns, seen_by = screen.columns if screen.live else 100, f"by model={option_of('model', cfg.model)}"
+    columns = screen.columns if screen.live else 100
+    facts: Facts | MaskFacts
+    if is_masks:
+        facts = mask_facts.look(images, screen.line)
+        told = mask_sheet.lines(facts, images.spec, images.left_out, look_at_masks.suiting(cfg), columns)
+        next_ = mask_sheet.suggestions(facts, cfg.task, screen.typed, instead)
+    else:
+        known = type(cfg.data).native
+        facts = look(images, None if known is None else known[1:], screen.line)
+        seen_by = f"by model={option_of('model', cfg.model)}"
+        told = lines(facts, images.spec, images.left_out, seen_by, columns, screen.out.encoding)
+        next_ = suggestions(facts, images.spec, screen.typed)
     screen.clear()
-    for text in lines(facts, images.spec, images.left_out, seen_by, columns, screen.out.encoding):
+    for text in told:
         screen.line(text)
     try:
         place = _write(cfg, images, facts)
     except Mistake as mistake:  # in a folder that may only be read, what has been told is still worth having
         screen.warn(f"no picture: {mistake}")
         place = None
-    for i, text in enumerate(suggestions(facts, images.spec, screen.typed)):
+    for i, text in enumerate(next_):
         screen.line(f"{'' if i else 'next':<{LABEL}}{text}")
     if place is not None:
         files = " and data.json" if cfg.output is not None else ""
@@ -56,12 +71,14 @@ def run(cfg: LookAtData, screen: Screen) -> int:
     return 0
 
 
-def _write(cfg: LookAtData, images: ImageSet, facts: Facts) -> Path:
-    picture = before_and_after(cfg, images)
+def _write(cfg: LookAtData, images: ImageSet, facts: Facts | MaskFacts) -> Path:
+    is_masks = isinstance(facts, MaskFacts)
+    picture = look_at_masks.before_and_after(cfg, images) if is_masks else before_and_after(cfg, images)
+    known = mask_facts.to_json(facts, images) if isinstance(facts, MaskFacts) else to_json(facts, images)
     with made(cfg.output, OUTPUTS / "data") as product:
         atomic.write_new(product.temporary / "batch.png", lambda file: picture.save(file, "PNG"))
         if cfg.output is not None:
-            text = json.dumps(to_json(facts, images), indent=2)
+            text = json.dumps(known, indent=2)
             atomic.write_new(product.temporary / "data.json", lambda file: file.write(text.encode()))
     return product.path
 

@@ -1,18 +1,26 @@
-"""mode=predict: what a run's network says of images, as tables, as JSON and as a contact sheet."""
+"""mode=predict: what a run's network says of images, as tables, as JSON and as pictures."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
 
 import dltrain
 from dltrain import atomic, checkpoint, data, environment
 from dltrain.config.messages import Failure
 from dltrain.config.mode import Predict
-from dltrain.config.spec import DataSpec
+from dltrain.config.spec import DataSpec, Target
 from dltrain.data.inputs import Inputs, find_inputs
 from dltrain.data.steps import preprocessing
+from dltrain.data.whole import whole_for
 from dltrain.loaded import open_task
+from dltrain.masking import masker
 from dltrain.modes.predict_files import network, predict_files
+from dltrain.modes.predict_masks import predict_masks
 from dltrain.output import made
-from dltrain.report import predictions
+from dltrain.report import mask_predictions, predictions
+from dltrain.report.mask_predictions import MaskPredictions
 from dltrain.report.predictions import Predictions
-from dltrain.report.sheet import sheet
 from dltrain.report.table import count, labelled, near
 from dltrain.report.terminal import Screen
 from dltrain.run import Run, find
@@ -34,9 +42,14 @@ def run(cfg: Predict, spec: DataSpec, screen: Screen) -> int:
     which = f"{cfg.checkpoint.value}, step {state['step']:,}"
     screen.line(f"{near(folder)}   checkpoint {which}")
     with made(cfg.output, folder / "predict") as product:
-        answers = network(task, spec, env)
-        found, (pictures, captions) = predict_files(inputs, data.decode_for(cfg, spec), answers, spec, screen)
-        if not found.names:
+        place = product.temporary
+        found: Predictions | MaskPredictions
+        if spec.target is Target.mask:
+            answer = masker(task, spec, env.device, env.precision, env.memory_format)
+            found, page = predict_masks(inputs, whole_for(cfg, spec), answer, spec, place, screen)
+        else:
+            found, page = predict_files(inputs, data.decode_for(cfg, spec), network(task, spec, env), spec, screen)
+        if page is None:
             raise Failure("\n  ".join([f"no image of {safe_text(cfg.input)} could be read:", *_unreadable(found)]))
         head = {
             "dltrain": dltrain.__version__,
@@ -52,19 +65,25 @@ def run(cfg: Predict, spec: DataSpec, screen: Screen) -> int:
             "value_units": list(spec.value_units),
             "preprocessing": preprocessing(cfg, spec),
         }
-        place = product.temporary
-        csv = predictions.to_csv(found).encode()
-        atomic.write_new(place / "predictions.csv", lambda file: file.write(csv))
-        atomic.write_new(place / "predictions.json", lambda file: predictions.write_json(file, head, found))
-        of = f"{len(captions):,} of " if len(captions) < len(found.names) else ""
-        image = sheet(pictures, captions, title=of + count(len(found.names), "image"))
-        atomic.write_new(place / "predictions.png", lambda file: image.save(file, "PNG"))
+        write(place, head, found, page)
     show(found, inputs, screen)
     screen.line(f"written      {near(product.path)}")
     return 0
 
 
-def show(found: Predictions, inputs: Inputs, screen: Screen) -> None:
+def write(place: Path, head: dict[str, Any], found: Predictions | MaskPredictions, page: Image) -> None:
+    """A table, a JSON file and a page of pictures in the folder `place`."""
+    if isinstance(found, MaskPredictions):
+        atomic.write_new(place / "areas.csv", lambda file: mask_predictions.write_csv(file, found))
+        atomic.write_new(place / "predictions.json", lambda file: mask_predictions.write_json(file, head, found))
+    else:
+        csv = predictions.to_csv(found).encode()
+        atomic.write_new(place / "predictions.csv", lambda file: file.write(csv))
+        atomic.write_new(place / "predictions.json", lambda file: predictions.write_json(file, head, found))
+    atomic.write_new(place / "predictions.png", lambda file: page.save(file, "PNG"))
+
+
+def show(found: Predictions | MaskPredictions, inputs: Inputs, screen: Screen) -> None:
     """The first rows, the counts, and every file that was left out, or the first of them, with the reason."""
     room = screen.room
     rows = [("predicted", count(len(found.names), "image"))]
@@ -74,14 +93,16 @@ def show(found: Predictions, inputs: Inputs, screen: Screen) -> None:
         rows += [("skipped", some([f"{name} ({kind})" for name, kind in inputs.skipped]))]
     if inputs.others:
         rows += [("no images", f"by their names: {some(inputs.others)}")]
-    for line in [*predictions.to_screen(found, room), ""]:
+    said = mask_predictions.to_screen if isinstance(found, MaskPredictions) else predictions.to_screen
+    for line in said(found, room):  # type: ignore[arg-type]
         screen.line(line)
+    screen.line("")
     for label, text in rows:
         for line in labelled(label, text, room):
             screen.line(line)
 
 
-def _unreadable(found: Predictions) -> list[str]:
+def _unreadable(found: Predictions | MaskPredictions) -> list[str]:
     lines = [f"{safe_text(name)} {reason}" for name, reason in found.unreadable[: predictions.SHOWN]]
     more = len(found.unreadable) - len(lines)
     return [*lines, f"and {count(more, 'more file')} in predictions.json"] if more else lines

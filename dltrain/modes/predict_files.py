@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from dltrain.data.sizes import to_image
 from dltrain.engine.precision import autocast
 from dltrain.environment import Environment
 from dltrain.report.predictions import Predictions
+from dltrain.report.sheet import sheet
 from dltrain.report.table import count, duration, percent
 from dltrain.report.terminal import Screen
 from dltrain.text import safe_text
@@ -32,7 +33,7 @@ THREADS = 8  # that decode, at most
 ON_SHEET = 64
 EVERY = 10.0  # seconds between two lines of progress where there is no terminal
 
-Decoded = Images | UnreadableError
+T = TypeVar("T")
 
 
 def network(task: Any, spec: DataSpec, env: Environment) -> Callable[[list[Images]], NDArray[Any]]:
@@ -60,8 +61,11 @@ def predict_files(
     answers: Callable[[list[Images]], NDArray[Any]],
     spec: DataSpec,
     screen: Screen,
-) -> tuple[Predictions, tuple[list[Image], list[str]]]:
-    """What the network says of each file; and images as it sees them with captions, some from all over the list."""
+) -> tuple[Predictions, Image | None]:
+    """What the network says of each file; and a page of images as it sees them, some from all over the list.
+
+    There is no page where no file could be read.
+    """
     total = len(inputs.files)
     found = Predictions(spec.class_names or spec.value_names, total, classes=bool(spec.class_names))
     chosen = set(np.linspace(0, total - 1, min(total, ON_SHEET)).astype(int).tolist())
@@ -83,20 +87,27 @@ def predict_files(
     for number, decoded in enumerate(decoded_files(inputs, read)):
         if isinstance(decoded, UnreadableError):
             name = inputs.files[number]
-            found.unreadable.append((name, _reason(decoded, inputs.root / name)))
+            found.unreadable.append((name, reason(decoded, inputs.root / name)))
         else:
             waiting.append((number, decoded))
         if len(waiting) == CHUNK or (waiting and number == total - 1):
             pass_on()
         progress(number + 1)
     screen.clear()
-    return found, (pictures, captions)
+    if not found.names:
+        return found, None
+    return found, sheet(pictures, captions, title=title(len(captions), len(found.names)))
 
 
-def decoded_files(inputs: Inputs, read: Callable[[Path], Images]) -> Iterator[Decoded]:
-    """Each file's image, or why there is none, in their order; decoded by threads that keep a little ahead."""
+def title(shown: int, total: int) -> str:
+    """Of a page that shows so many of all images."""
+    return (f"{shown:,} of " if shown < total else "") + count(total, "image")
 
-    def attempt(name: str) -> Decoded:
+
+def decoded_files(inputs: Inputs, read: Callable[[Path], T], ahead: int = AHEAD) -> Iterator[T | UnreadableError]:
+    """What `read` makes of each file, or why it cannot, in their order; by threads that keep so many files ahead."""
+
+    def attempt(name: str) -> T | UnreadableError:
         try:
             return read(inputs.root / name)
         except UnreadableError as error:
@@ -104,11 +115,11 @@ def decoded_files(inputs: Inputs, read: Callable[[Path], Images]) -> Iterator[De
 
     threads = min(THREADS, environment.usable_cores()[0])
     pool = ThreadPoolExecutor(threads)
-    under_way: deque[Future[Decoded]] = deque()
+    under_way: deque[Future[T | UnreadableError]] = deque()
     try:
         for name in inputs.files:
             under_way.append(pool.submit(attempt, name))
-            if len(under_way) == AHEAD:
+            if len(under_way) == ahead:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
@@ -124,20 +135,24 @@ class Progress:
         self._total = total
         self._began = self._told = time.monotonic()
 
-    def __call__(self, done: int) -> None:
-        """Call after each file."""
+    def __call__(self, done: float) -> None:
+        """Call after each file, or after a share of one."""
         self._screen.progress("predicting", done, self._total, lambda: self._parts(done))
         if not self._screen.live and time.monotonic() - self._told > EVERY:
             self._told = time.monotonic()
             self._screen.line("predicting  " + "  ".join(self._parts(done)))
 
-    def _parts(self, done: int) -> list[str]:
+    def _parts(self, done: float) -> list[str]:
         passed = max(time.monotonic() - self._began, 1e-3)
         left = duration(passed / done * (self._total - done))
-        return [f"{done:,} of {count(self._total, 'file')}", f"{left} left", f"{done / passed:,.0f} files/s"]
+        whole, share = divmod(done, 1)
+        files = f"{int(whole):,} of {count(self._total, 'file')}"
+        files += f" and {share * 100:.0f} % of one" if share else ""
+        rate = done / passed
+        return [files, f"{left} left", f"{rate:,.0f} files/s" if rate >= 1 else f"{1 / rate:,.0f} s a file"]
 
 
-def _reason(error: UnreadableError, path: Path) -> str:
+def reason(error: UnreadableError, path: Path) -> str:
     """Why, without the name, which stands beside it."""
     if isinstance(error.__cause__, OSError) and error.__cause__.strerror:
         return f"cannot be read: {error.__cause__.strerror}"
@@ -145,12 +160,17 @@ def _reason(error: UnreadableError, path: Path) -> str:
 
 
 def _caption(name: str, row: NDArray[Any], spec: DataSpec) -> str:
-    """The file with the folder that it is in, and below it what the network says; the second part is never cut."""
+    """The file, and below it what the network says; the second part is never cut."""
     if spec.class_names:
         label = int(np.argmax(row))
         said = [(spec.class_names[label], percent(float(row[label])))]
     else:
         said = [(value_name, f"{value:.4g}") for value_name, value in zip(spec.value_names[:3], row, strict=False)]
+    return "\n".join([file_caption(name), *(f"{safe_text(one)}\t{value}" for one, value in said)])
+
+
+def file_caption(name: str) -> str:
+    """A file with the folder that it is in; its own name is never cut."""
     path = PurePosixPath(name)
-    file = safe_text(path.name) if path.parent.name == "" else f"{safe_text(path.parent.name)}/\t{safe_text(path.name)}"
-    return "\n".join([file, *(f"{safe_text(one)}\t{value}" for one, value in said)])
+    above = path.parent.name
+    return safe_text(path.name) if above == "" else f"{safe_text(above)}/\t{safe_text(path.name)}"

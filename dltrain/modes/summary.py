@@ -1,7 +1,7 @@
 """mode=summary: the layers of a network, a run's or what model= and data= give. Fetches nothing, makes nothing."""
 
 from dltrain.config.mode import Summary
-from dltrain.config.spec import DataSpec
+from dltrain.config.spec import DataSpec, Target
 from dltrain.models import build_model, outline
 from dltrain.modes import summary_layers as layers
 from dltrain.report.table import count, folded, near
@@ -20,7 +20,8 @@ def run(cfg: Summary, spec: DataSpec, screen: Screen) -> int:
     outputs = count(spec.num_outputs, "class" if spec.class_names else "value")
     of = f"   run {near(find(cfg.run, 'run'))}" if cfg.run is not None else ""
     room = screen.room
-    head = [f"{cfg.model.title} for {spec.name}: images of {layers.by(spec.shape)}, {outputs}{of}"]
+    what = "windows" if spec.target == Target.mask else "images"
+    head = [f"{cfg.model.title} for {spec.name}: {what} of {layers.by(spec.shape)}, {outputs}{of}"]
     head += cfg.model.notes(spec.shape[1:])
     if found.device != "meta":
         head.append(f"measured with {count(found.batch, 'image')} on the CPU: the network asks for numbers")

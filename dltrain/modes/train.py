@@ -31,7 +31,7 @@ from dltrain.report import Report
 from dltrain.report.terminal import Screen
 from dltrain.run import Run
 from dltrain.tasks import Evaluation, Picture
-from dltrain.tasks.build import build_task
+from dltrain.tasks.build import build_task, weighs_pixels
 from dltrain.text import SHOWN
 
 EXIT_CODES = {"completed": 0, "SIGINT": 130}  # any other reason to stop is a scheduler's or max_time's: 75
@@ -133,7 +133,8 @@ def summary(state: State, report: Report, env: Environment) -> dict[str, Any]:
 def build(cfg: Config, spec: DataSpec, data: Data, env: Environment, screen: Screen) -> tuple[State, list[Turn]]:
     """The task with its first weights on the device, its optimizers and its updates, at step 0."""
     seed_generators(key(cfg.seed, "init"), torch.device("cpu"))
-    task: Any = build_task(cfg, spec, data.targets("train"))
+    pixels = data.class_pixels("train") if weighs_pixels(cfg.task) else None
+    task: Any = build_task(cfg, spec, data.targets("train"), pixels)
     if cfg.init.name == "run":
         load_weights(task, cfg, spec, screen)
     task.to(env.device, memory_format=env.memory_format)

@@ -7,7 +7,7 @@ from dltrain.config.spec import DataSpec, Target
 from dltrain.data.files import not_read
 from dltrain.data.imageset import LeftOut
 from dltrain.data.layout import beside_notes
-from dltrain.data.problems import FREQUENT, NEAR_EMPTY, Equal, Facts, Member
+from dltrain.data.problems import FREQUENT, NEAR_EMPTY, Common, Equal, Facts, Member
 from dltrain.report.table import count, labelled, percent
 from dltrain.report.terminal import cut, encodable, safe, width
 from dltrain.text import safe_text
@@ -25,20 +25,28 @@ def lines(
     facts: Facts, spec: DataSpec, left_out: Sequence[LeftOut], seen_by: str, columns: int, encoding: str | None
 ) -> list[str]:
     """All of it, for a screen so many columns wide. `seen_by` says whose size the images have."""
-    total = sum(facts.counts.values())
-    rows = [
-        ("data", f"{safe(spec.name)}{f'  {spec.where}' if spec.where else ''}"),
-        ("images", f"{total:,}: " + ", ".join(f"{number:,} {split}" for split, number in facts.counts.items())),
-        ("sizes", _sizes(facts)),
-        ("seen as", f"{'x'.join(map(str, spec.shape))} {seen_by}"),
-        *(("", note) for note in spec.notes if note not in _told_below(left_out)),
-    ]
-    found = [text for label, rest in rows for text in labelled(label, safe(rest), columns, LABEL)]
+    rows = [("seen as", f"{'x'.join(map(str, spec.shape))} {seen_by}")]
+    found = head(facts, spec, left_out, rows, columns)
     if facts.classes:
         found += ["", *_balance(facts, columns)]
     if facts.outputs:
         found += ["", *_outputs(facts, columns, encoding)]
     return [*found, "", *_problems(facts, left_out, columns)]
+
+
+def head(
+    facts: Common, spec: DataSpec, left_out: Sequence[LeftOut], more: Sequence[tuple[str, str]], columns: int
+) -> list[str]:
+    """What every set begins with: its name, counts, sizes, `more` (label, text), and its notes."""
+    total = sum(facts.counts.values())
+    rows = [
+        ("data", f"{safe(spec.name)}{f'  {spec.where}' if spec.where else ''}"),
+        ("images", f"{total:,}: " + ", ".join(f"{number:,} {split}" for split, number in facts.counts.items())),
+        ("sizes", _sizes(facts)),
+        *more,
+        *(("", note) for note in spec.notes if note not in _told_below(left_out)),
+    ]
+    return [text for label, rest in rows for text in labelled(label, safe(rest), columns, LABEL)]
 
 
 def _told_below(left_out: Sequence[LeftOut]) -> tuple[str, ...]:
@@ -63,7 +71,7 @@ def _size(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _sizes(facts: Facts) -> str:
+def _sizes(facts: Common) -> str:
     if len(facts.sizes) == 1:
         return f"all {_size(facts.smallest)}"
     often = [f"{_size(size)} ({number:,})" for size, number in facts.sizes[:FREQUENT] if number > 1]
@@ -127,35 +135,60 @@ def _outputs(facts: Facts, columns: int, encoding: str | None) -> list[str]:
 
 
 def _problems(facts: Facts, left_out: Sequence[LeftOut], columns: int) -> list[str]:
-    unreadable = [f"{safe_text(one.file)} {one.reason}" for one in left_out if one.kind == "unreadable"]
-    links = [safe_text(one.file) for one in left_out if one.kind == "link"]
-    others = [safe_text(one.file) for one in left_out if one.kind == "other"]
     near_empty = [f"{safe(one.name)} ({one.train})" for one in facts.near_empty]
     absent = [f"{safe(name)} in {split}" for name, split in facts.absent]
     constant = [safe(one.name) for one in facts.outputs if one.std == 0]
-    kinds = [one for one in facts.equal if one.differ_in_target]
-    across = [one for one in facts.equal if one.across_splits and not one.differ_in_target]
-    within = [one for one in facts.equal if not one.across_splits and not one.differ_in_target]
-    found: list[str] = []
-    for what, names in (
+    return problems(
+        [
+            *unused(left_out),
+            (f"fewer than {NEAR_EMPTY} training images of {count(len(near_empty), 'class')}", near_empty),
+            (f"no images of {count(len(absent), 'class')}", absent),
+            (f"{count(len(constant), 'output')} with one and the same value in all training images", constant),
+            *alike(facts, "values" if facts.outputs else "classes", tells=bool(facts.classes or facts.outputs)),
+        ],
+        columns,
+    )
+
+
+Problem = tuple[str, Sequence[str]]  # what is wrong, and the names of what it is; without any it is not said
+
+
+def problems(found: Sequence[Problem], columns: int) -> list[str]:
+    """Lines that say all of them, each with its first names below it."""
+    said: list[str] = []
+    for what, names in found:
+        if names:
+            said += labelled("problems" if not said else "", safe(what), columns, LABEL)
+            for name in names[:NAMED] if list(names) != [what] else []:
+                said += [f"  {text}" for text in labelled("", safe(name), columns - 2, LABEL)]
+            if len(names) > NAMED:
+                said += [f"  {text}" for text in labelled("", f"and {len(names) - NAMED:,} more", columns - 2, LABEL)]
+    return said or labelled("problems", "none found", columns, LABEL)
+
+
+def unused(left_out: Sequence[LeftOut]) -> list[Problem]:
+    """What lies beside the images that are used."""
+    unreadable = [f"{safe_text(one.file)} {one.reason}" for one in left_out if one.kind == "unreadable"]
+    links = [safe_text(one.file) for one in left_out if one.kind == "link"]
+    others = [safe_text(one.file) for one in left_out if one.kind == "other"]
+    return [
         (f"{_files(unreadable)} cannot be read, and {_are(unreadable)} left out", unreadable),
         (f"{_files(links, 'link')} {_are(links)} left out: only files themselves are read", links),
         (f"{_files(others)} {_are(others)} by name no image", others),
-        (f"fewer than {NEAR_EMPTY} training images of {count(len(near_empty), 'class')}", near_empty),
-        (f"no images of {count(len(absent), 'class')}", absent),
-        (f"{count(len(constant), 'output')} with one and the same value in all training images", constant),
-        (f"{_sets(kinds)} with different {'values' if facts.outputs else 'classes'}", _equal(kinds, facts)),
-        (f"{_sets(across)} in two splits or more", _equal(across, facts)),
-        (f"{_sets(within)} in one split", _equal(within, facts)),
+    ]
+
+
+def alike(facts: Common, targets: str, *, tells: bool) -> list[Problem]:
+    """Equal images, those with different targets first. `tells` whether the targets can be said."""
+    kinds = [one for one in facts.equal if one.differ_in_target]
+    across = [one for one in facts.equal if one.across_splits and not one.differ_in_target]
+    within = [one for one in facts.equal if not one.across_splits and not one.differ_in_target]
+    return [
+        (f"{_sets(kinds)} with different {targets}", _equal(kinds, tells)),
+        (f"{_sets(across)} in two splits or more", _equal(across, tells)),
+        (f"{_sets(within)} in one split", _equal(within, tells)),
         (facts.changed, [facts.changed] if facts.changed else []),
-    ):
-        if names:
-            found += labelled("problems" if not found else "", safe(what), columns, LABEL)
-            for name in names[:NAMED] if names != [what] else []:
-                found += [f"  {text}" for text in labelled("", safe(name), columns - 2, LABEL)]
-            if len(names) > NAMED:
-                found += [f"  {text}" for text in labelled("", f"and {len(names) - NAMED:,} more", columns - 2, LABEL)]
-    return found or labelled("problems", "none found", columns, LABEL)
+    ]
 
 
 def _files(names: Sequence[str], what: str = "file") -> str:
@@ -170,11 +203,11 @@ def _sets(found: Sequence[Equal]) -> str:
     return f"{count(len(found), 'set')} of equal images"
 
 
-def _equal(found: Sequence[Equal], facts: Facts) -> list[str]:
+def _equal(found: Sequence[Equal], tells: bool) -> list[str]:
     """`train/a.png (cat) = test/b.png (dog)`"""
 
     def said(member: Member) -> str:
-        target = f" ({safe_text(member.target, 40)})" if facts.classes or facts.outputs else ""
+        target = f" ({safe_text(member.target, 40)})" if tells else ""
         return f"{member.split}: {safe_text(member.name)}{target}"
 
     return [" = ".join(said(member) for member in one.members[:NAMED]) for one in found]

@@ -23,14 +23,14 @@ from dltrain.report.table import (
     spoken,
     standard_error,
 )
-from dltrain.report.terminal import Screen, safe
-from dltrain.report.values import of_each_output, with_unit
+from dltrain.report.terminal import Screen, cut, safe
+from dltrain.report.values import of_each_class, of_each_output, with_unit
 
 if TYPE_CHECKING:
     from dltrain.environment import Environment
     from dltrain.run import Run
 
-LABEL = 15  # columns of the labels of the last table
+LABEL, WIDEST_LABEL = 15, 30  # columns of the labels of the last table
 
 
 class Lines:
@@ -48,6 +48,7 @@ class Lines:
         self._epochs = -(-self._total // per_epoch)
         self._began: tuple[float, int] | None = None  # wall clock and step at the first reading
         self._metric = ""  # the last validation, as it is shown
+        self._label = LABEL
 
     # ---- before
 
@@ -164,13 +165,16 @@ class Lines:
             self._commands([f"dltrain resume={run_word(self.run.path)}"])
             return
         metrics = results["metrics"]
-        for name in sorted(metrics, key=rank):
-            # one number a class stays in results.json
-            if name.startswith("test/") and name.count("/") == 1:
-                self._row(spoken(name), self._with_uncertainty(name, metrics[name]))
-        for name, text in of_each_output(metrics, self.spec, "test"):
-            self._row(f"  {name}", text)
-        if not self.spec.counts.get("test"):
+        split = "test" if self.spec.counts.get("test") else "val"
+        # one number a class stays in results.json
+        names = [name for name in sorted(metrics, key=rank) if name.startswith("test/") and name.count("/") == 1]
+        rows = [(spoken(name), self._with_uncertainty(name, metrics[name])) for name in names]
+        each = of_each_output(metrics, self.spec, "test") + of_each_class(metrics, self.spec, split)
+        rows += [(cut(f"  {name}", WIDEST_LABEL - 1), text) for name, text in each]
+        self._label = max([LABEL, *(len(label) + 1 for label, _ in rows)])
+        for label, text in rows:
+            self._row(label, text)
+        if split == "val":
             self._row("test", "no test images: what is shown is the validation")
         best = results["best"]
         if best is not None:
@@ -199,7 +203,7 @@ class Lines:
 
     def _commands(self, commands: Sequence[str]) -> None:
         for i, line in enumerate(commands):
-            self._say(f"{'' if i else 'next':<{LABEL}}{line}")
+            self._say(f"{'' if i else 'next':<{self._label}}{line}")
 
     def _with_uncertainty(self, name: str, value: float) -> str:
         total = self.spec.counts.get("test", 0)
@@ -212,7 +216,7 @@ class Lines:
 
     def _row(self, label: str, text: str) -> None:
         """`label  text`, folded below itself on a narrow terminal."""
-        for line in labelled(label, text, self.screen.room, LABEL):
+        for line in labelled(label, text, self.screen.room, self._label):
             self._say(line)
 
     def next_commands(self) -> list[str]:

@@ -23,12 +23,14 @@ PAIRS = 24  # most frequent mistakes that are told in words where cells hold no 
 MOST_POINTS = 5000  # of a scatter plot; more are drawn as a density
 
 
-def confusion(counts: NDArray[np.integer[Any]], class_names: Sequence[str], title: str = "") -> Image.Image:
+def confusion(
+    counts: NDArray[np.integer[Any]], class_names: Sequence[str], title: str = "", of: str = "images"
+) -> Image.Image:
     """The confusion matrix of (K, K) counts, true classes in rows, coloured by share of the row.
 
-    Up to 25 classes have numbers in their cells, more have the most frequent mistakes in words beside them; up to 100
-    have their names at the sides. Colours follow the square root, so that rare mistakes are seen. A class without
-    images has an empty row.
+    Up to 25 classes have numbers in their cells, counts of images or, `of` pixels, shares of the row in percent; more
+    have the most frequent mistakes in words beside them; up to 100 have their names at the sides. Colours follow the
+    square root, so that rare mistakes are seen. A class without images has an empty row.
     """
     names = [cut(shown(name), _pixels(8), NAME) for name in class_names]
     k = len(names)
@@ -51,7 +53,7 @@ def confusion(counts: NDArray[np.integer[Any]], class_names: Sequence[str], titl
 
     def fill(figure: "Figure") -> None:
         axes = figure.add_axes(place(left, below, side, side))
-        image = _matrix(axes, counts, names, cell, size, flat)
+        image = _matrix(axes, counts, names, cell, size, flat, of)
         bar = figure.colorbar(image, cax=figure.add_axes(place(left + side + beside + 0.1, below, 0.11, side)))
         bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1], labels=["0", "1 %", "5 %", "20 %", "50 %", "100 %"])
         bar.ax.set_title("of the row", fontsize=8, fontweight="normal", loc="center")
@@ -98,7 +100,7 @@ def _pixels(points: float) -> int:
 
 
 def _matrix(
-    axes: "Axes", counts: NDArray[np.integer[Any]], names: Sequence[str], cell: float, size: float, flat: bool
+    axes: "Axes", counts: NDArray[np.integer[Any]], names: Sequence[str], cell: float, size: float, flat: bool, of: str
 ) -> Any:
     from matplotlib.colors import PowerNorm
 
@@ -113,26 +115,33 @@ def _matrix(
     drawn = axes.imshow(pooled, aspect="auto", extent=(*ends, *ends[::-1]), **look)
     axes.set(xlim=(-0.5, k - 0.5), ylim=(k - 0.5, -0.5))
     pooling = f"; a cell is the largest of {together} x {together} classes" if together > 1 else ""
-    axes.set_xlabel("answered" if k <= WITH_NAMES else f"answered (class by its number{pooling})")
+    in_cells = " (in cells: % of the row)" if of == "pixels" and k <= WITH_NUMBERS else ""
+    axes.set_xlabel(f"answered{in_cells}" if k <= WITH_NAMES else f"answered (class by its number{pooling})")
     axes.set_ylabel("true class" if k <= WITH_NAMES else "true class (number)")
     axes.tick_params(length=0, labelsize=size, pad=2)
     if k <= WITH_NAMES:
         axes.set_xticks(range(k), names, rotation=0 if flat else 90)
         axes.set_yticks(range(k), names)
         for row, n in enumerate(images):
-            share = percent(counts[row, row] / n) if n else "no images"
+            share = percent(counts[row, row] / n) if n else f"no {of}"
             axes.text(k - 0.5 + 0.06 / cell, row, share, va="center", size=min(size, 8), color=TEXT if n else FAINT)
     if k <= WITH_NUMBERS:
-        numbers = min(9.0, cell * 72 / (0.66 * max(2, len(f"{counts.max():,}"))))
+        longest = 4 if of == "pixels" else max(2, len(f"{counts.max():,}"))
+        numbers = min(9.0, cell * 72 / (0.66 * longest))
         for row, column in np.argwhere(counts):
             colour = "white" if shares[row, column] > 0.35 else TEXT
-            text = f"{counts[row, column]:,}"
+            text = _in_percent(shares[row, column]) if of == "pixels" else f"{counts[row, column]:,}"
             axes.text(column, row, text, ha="center", va="center", size=numbers, color=colour)
         axes.set_xticks(np.arange(k + 1) - 0.5, minor=True)
         axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
         axes.grid(which="minor", color="white", linewidth=1)
         axes.tick_params(which="minor", length=0)
     return drawn
+
+
+def _in_percent(share: float) -> str:
+    """`12.3`, `<0.1`, `100`, without its sign."""
+    return "<0.1" if share < 0.0005 else "100" if share == 1 else f"{min(share * 100, 99.9):.1f}"
 
 
 def _largest(shares: NDArray[np.floating[Any]], together: int) -> NDArray[np.floating[Any]]:

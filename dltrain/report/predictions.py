@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 from urllib.parse import quote_from_bytes
 
@@ -60,21 +60,28 @@ class Predictions:
 def to_csv(found: Predictions) -> str:
     """`file`, then `class` and `probability`, or one column a value; numbers by repr, so that every bit survives."""
     if found.order is None:
-        head = ["file", *map(_line, found.labels)]
-        rows = [[_line(n), *v] for n, v in zip(found.names, found.values.tolist(), strict=True)]
+        head = ["file", *map(line_of, found.labels)]
+        rows = [[line_of(n), *v] for n, v in zip(found.names, found.values.tolist(), strict=True)]
     else:
         head = ["file", "class", "probability"]
         best = zip(found.names, found.order[:, 0].tolist(), found.values[:, 0].tolist(), strict=True)
-        labels = [_line(label) for label in found.labels]
-        rows = [[_line(name), labels[label], value] for name, label, value in best]
+        labels = [line_of(label) for label in found.labels]
+        rows = [[line_of(name), labels[label], value] for name, label, value in best]
     return csv_text(head, rows)
 
 
 def write_json(file: BinaryIO, head: dict[str, Any], found: Predictions) -> None:
     """`head`, then `predictions` and `unreadable`, one file a line, written as it goes."""
+    write_entries(file, head, _entries(found), found.unreadable)
+
+
+def write_entries(
+    file: BinaryIO, head: dict[str, Any], entries: Iterator[dict[str, Any]], unreadable: list[tuple[str, str]]
+) -> None:
+    """The same of any entries."""
     file.write(json_bytes(json.dumps(head, indent=2, ensure_ascii=False)).removesuffix(b"\n}"))
-    _write_list(file, "predictions", _entries(found))
-    _write_list(file, "unreadable", ({**_named(name), "reason": reason} for name, reason in found.unreadable))
+    _write_list(file, "predictions", entries)
+    _write_list(file, "unreadable", ({**named(name), "reason": reason} for name, reason in unreadable))
     file.write(b"\n}\n")
 
 
@@ -82,11 +89,11 @@ def _entries(found: Predictions) -> Iterator[dict[str, Any]]:
     for i, name in enumerate(found.names):
         values = [value if math.isfinite(value) else None for value in found.values[i].tolist()]
         if found.order is None:
-            yield {**_named(name), "values": dict(zip(found.labels, values, strict=True))}
+            yield {**named(name), "values": dict(zip(found.labels, values, strict=True))}
             continue
         labels = [found.labels[label] for label in found.order[i].tolist()]
         top = [{"class": label, "probability": value} for label, value in zip(labels, values, strict=True)]
-        yield {**_named(name), **top[0], "top": top}
+        yield {**named(name), **top[0], "top": top}
 
 
 def _write_list(file: BinaryIO, name: str, entries: Iterator[dict[str, Any]]) -> None:
@@ -98,16 +105,16 @@ def _write_list(file: BinaryIO, name: str, entries: Iterator[dict[str, Any]]) ->
     file.write(b"]" if comma == "\n    " else b"\n  ]")
 
 
-def _named(name: str) -> dict[str, str]:
+def named(name: str, key: str = "file") -> dict[str, str]:
     """A name as it is; one that is no Unicode as it is shown, with its bytes beside."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
-        return {"file": safe(name), "file_percent_encoded": quote_from_bytes(os.fsencode(name))}
-    return {"file": name}
+        return {key: safe(name), f"{key}_percent_encoded": quote_from_bytes(os.fsencode(name))}
+    return {key: name}
 
 
-def _line(name: str) -> str:
+def line_of(name: str) -> str:
     """A name for one line of a table; spaces of all kinds stay, since many file names have them."""
     return "".join(c if c.isprintable() or (c.isspace() and ord(c) >= 0xA0) else safe(c) for c in name)
 
@@ -130,27 +137,33 @@ def _class_table(found: Predictions, order: NDArray[np.int64], room: int | None)
         [found.labels[label], percent(value)]
         for label, value in zip(order[:SHOWN, 0].tolist(), found.values[:SHOWN, 0].tolist(), strict=True)
     ]
-    return _table(found, ["class", "probability"], cells, (2,), room)
+    return table(found.names, ["class", "probability"], cells, (2,), room)
 
 
 def _values_table(found: Predictions, room: int | None) -> list[str]:
     cells = [[f"{value:.4g}" for value in row[:MOST_VALUES]] for row in found.values[:SHOWN].tolist()]
     more = len(found.labels) - MOST_VALUES
-    lines = _table(found, list(found.labels[:MOST_VALUES]), cells, range(1, MOST_VALUES + 1), room)
+    lines = table(found.names, list(found.labels[:MOST_VALUES]), cells, range(1, MOST_VALUES + 1), room)
     return [*lines, f"and {count(more, 'more value')} of each in predictions.csv"] if more > 0 else lines
 
 
-def _table(
-    found: Predictions, head: list[str], cells: list[list[str]], right: "tuple[int, ...] | range", room: int | None
+def table(
+    files: list[str],
+    head: list[str],
+    cells: list[list[str]],
+    right: Sequence[int],
+    room: int | None,
+    where: str = "predictions.csv",
 ) -> list[str]:
+    """A row each of the first files, with the cells of those; and how many more there are, in the file `where`."""
     widths = [max(width(safe(row[i])) for row in [head, *cells]) + 2 for i in range(len(head))]
-    names = [safe_text(name) for name in found.names[:SHOWN]]
+    names = [safe_text(name) for name in files[:SHOWN]]
     if room is not None:
         names = [_end_of(name, max(12, room - sum(widths))) for name in names]
     rows = [[name, *row] for name, row in zip(names, cells, strict=True)]
     lines = columns(["file", *head], rows, right=right)
-    more = len(found.names) - SHOWN
-    return [*lines, f"and {count(more, 'more file')} in predictions.csv"] if more > 0 else lines
+    more = len(files) - SHOWN
+    return [*lines, f"and {count(more, 'more file')} in {where}"] if more > 0 else lines
 
 
 def _end_of(name: str, room: int) -> str:

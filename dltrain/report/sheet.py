@@ -26,10 +26,12 @@ def sheet(
     columns: int | None = None,
     title: str = "",
     marks: Sequence[bool | None] | None = None,
+    largest: int = LARGE,
 ) -> Image.Image:
     """Captioned images, row by row on white, as RGB.
 
-    Small images are enlarged by whole factors, so that their pixels stay squares; large ones are reduced. A caption has
+    Small images are enlarged by whole factors, so that their pixels stay squares; larger ones than `largest` pixels a
+    side are reduced. A caption has
     one line for each line of its text, cut where it is too wide; what follows a tab is kept whole. `marks`: True a
     green caption with a tick, False a red one with a cross, None neither. `columns`: as many as fill a page, and rows
     as full as they can be.
@@ -39,7 +41,7 @@ def sheet(
     if len(captions) != len(images) or (marks is not None and len(marks) != len(images)):
         raise ValueError(f"{len(images)} images, {len(captions)} captions")
     marks = [None] * len(images) if marks is None else marks
-    cells = [_fitted(image) for image in images]
+    cells = [_fitted(image, largest) for image in images]
     texts = [_lines(caption, mark) for caption, mark in zip(captions, marks, strict=True)]
     border = FRAME if any(mark is not None for mark in marks) else 1
     around = 2 * border + GAP
@@ -141,11 +143,11 @@ def _lines(caption: str, mark: bool | None) -> list[str]:
     return lines
 
 
-def _fitted(image: Image.Image) -> Image.Image:
+def _fitted(image: Image.Image, largest: int) -> Image.Image:
     image = image if image.mode in ("L", "RGB") else image.convert("RGB")
     longest = max(image.size)
-    if longest > LARGE:
-        size = (max(1, round(image.width * LARGE / longest)), max(1, round(image.height * LARGE / longest)))
+    if longest > largest:
+        size = (max(1, round(image.width * largest / longest)), max(1, round(image.height * largest / longest)))
         return image.resize(size, Image.Resampling.LANCZOS)
     factor = max(1, math.ceil(SMALL / longest))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

@@ -9,8 +9,11 @@ from pathlib import Path
 from dltrain.report.student import Mean
 from dltrain.report.terminal import safe, width
 
-SHARES = {"accuracy", "class_accuracy", "top5", "macro_f1", "f1", "precision", "recall", "mean_iou", "dice", "clipped"}
+SHARES = {"accuracy", "class_accuracy", "top5", "macro_f1", "f1", "precision", "recall", "clipped"}
+SHARES |= {"mean_iou", "iou", "mean_dice", "dice", "pixel_accuracy"}
 _SPOKEN = {"macro_f1": "macro F1", "top5": "top-5", "r2": "R²", "mae": "MAE"}
+_SPOKEN |= {"mean_iou": "mean IoU", "iou": "IoU", "mean_dice": "mean Dice", "dice": "Dice"}
+_SPOKEN |= {"pixel_accuracy": "pixel accuracy"}
 Cell = str | float | None  # of a CSV file
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -20,9 +23,9 @@ def is_share(name: str) -> bool:
     return not SHARES.isdisjoint(name.split("/"))
 
 
-def rank(name: str) -> tuple[bool, bool, bool, str]:
-    """A sorting key: shares first, then R², losses last."""
-    return not is_share(name), not _is_r2(name), name.endswith("loss"), name
+def rank(name: str) -> tuple[bool, bool, bool, bool, str]:
+    """A sorting key: shares first, mean IoU before the others, then R², losses last."""
+    return not is_share(name), not name.endswith("mean_iou"), not _is_r2(name), name.endswith("loss"), name
 
 
 def percent(value: float) -> str:

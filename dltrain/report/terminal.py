@@ -184,7 +184,7 @@ class Screen:
 
     # ---- the live line
 
-    def progress(self, label: str, done: int, total: int, parts: Callable[[], Sequence[str]] = tuple) -> None:
+    def progress(self, label: str, done: float, total: int, parts: Callable[[], Sequence[str]] = tuple) -> None:
         """Redraw the live line, at most five times a second; nothing where there is no terminal.
 
         `parts` is called only when the line is drawn and gives what stands behind the bar, the most important

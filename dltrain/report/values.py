@@ -1,12 +1,13 @@
-"""A regression's outputs as people read them."""
+"""Metrics of single outputs and classes as people read them."""
 
 from collections.abc import Mapping
 
-from dltrain.config.spec import DataSpec
-from dltrain.report.table import metric, spoken
+from dltrain.config.spec import DataSpec, Target
+from dltrain.report.table import metric, percent, spoken
 from dltrain.report.terminal import safe
 
 MOST = 12  # outputs that get a line; all of them are in results.json
+MOST_CLASSES = 32  # of pixels
 
 
 def with_unit(name: str, value: float, spec: DataSpec) -> str:
@@ -35,4 +36,21 @@ def of_each_output(metrics: Mapping[str, float], spec: DataSpec, split: str) -> 
         rows.append((safe(name), "   ".join(texts)))
     if more := len(spec.value_names) - MOST:
         rows += [("…", f"and {more} more in results.json")] if more > 0 else []
+    return rows
+
+
+def of_each_class(metrics: Mapping[str, float], spec: DataSpec, split: str) -> list[tuple[str, str]]:
+    """`cell`, `IoU 83.1 %   Dice 90.8 %` for each class of pixels; empty where classes are those of images.
+
+    A class without pixels in the split has no numbers.
+    """
+    if spec.target != Target.mask:
+        return []
+    rows = []
+    for name in spec.class_names[:MOST_CLASSES]:
+        keys = [key for key in (f"{split}/iou/{name}", f"{split}/dice/{name}") if key in metrics]
+        texts = [f"{spoken(key.split('/')[1])} {percent(metrics[key])}" for key in keys]
+        rows.append((safe(name), "   ".join(texts) or f"no pixels in {split}"))
+    if (more := len(spec.class_names) - MOST_CLASSES) > 0:
+        rows.append(("…", f"and {more} more in results.json"))
     return rows

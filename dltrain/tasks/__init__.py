@@ -27,7 +27,7 @@ class Update:
 class Prediction(NamedTuple):
     """What a task says of a batch of images."""
 
-    values: Tensor  # (B, K) probabilities of the classes, or real values
+    values: Tensor  # (B, K) probabilities of the classes, or real values; (B, K, H, W) for each pixel
 
 
 Picture = Callable[[], Image]  # draws when it is called: what needs matplotlib or waits for the device is done then
@@ -48,6 +48,6 @@ class Task(Protocol):
     def updates(self) -> list[Update]: ...
     def evaluate(self, batches: Iterable[Batch]) -> Evaluation: ...
     def predict(self, images: Tensor) -> Prediction: ...
-    def answer(self, outputs: Tensor) -> Tensor: ...  # what predict says, from the network's outputs: (B, K) both
+    def answer(self, outputs: Tensor) -> Tensor: ...  # what predict says, from the network's outputs, of their shape
     def pictures(self, batch: Batch) -> dict[str, Picture]: ...  # of a training batch, as the networks see it
     def state_dict(self) -> dict[str, Any]: ...

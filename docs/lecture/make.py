@@ -1,4 +1,4 @@
-"""Runs the commands of the lecture pages, prints their tables and draws docs/pictures/universal-approximation.png.
+"""Runs the commands of the lecture pages, prints their tables and draws their pictures, two in docs/pictures/.
 
 python docs/lecture/make.py [FOLDER]        (needs matplotlib; what lies in FOLDER already is not trained again)
 """
@@ -17,11 +17,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from functions import wave
+from PIL import Image
+from scipy import ndimage
 
 import dltrain
 
 HERE = Path(__file__).parent
 PICTURE = HERE.parent / "pictures" / "universal-approximation.png"
+TOUCHING = HERE.parent / "pictures" / "touching-cells.png"
 Rows = list[dict[str, str]]
 
 
@@ -81,6 +84,76 @@ def outputs_table(together: Rows, alone: Rows) -> None:
         print(f"| {name} | {told(four, 3)} | {told(one, 3)} |")
 
 
+def scenes_table(key: str, rows: Rows) -> None:
+    print(f"\n| {key} | mean IoU | digits | ground | pixel accuracy |\n| --- | ---: | ---: | ---: | ---: |")
+    for row in rows:
+        whole, ground, accuracy = (float(row[f"test/{name}"]) for name in ("mean_iou", "iou/ground", "pixel_accuracy"))
+        digits = statistics.mean(float(row[f"test/iou/{digit}"]) for digit in range(10))
+        print(f"| {row[key]} | {whole:.3f} | {digits:.3f} | {ground:.3f} | {accuracy:.3f} |")
+
+
+def cells_table(folder: Path, rows: Rows) -> None:
+    print("\n| weight map | pixel accuracy | cells found | merged |\n| --- | ---: | ---: | ---: |")
+    found = [(row["task.weight_map"], float(row["test/pixel_accuracy"]), *cells(folder, row)) for row in rows]
+    for weighted in ("False", "True"):
+        accuracy, share, merged = zip(*(values[1:] for values in found if values[0] == weighted), strict=True)
+        print(f"| {weighted} | {told(accuracy, 3)} | {told(share, 3)} | {told(merged, 0)} |")
+
+
+def answers(run: Path, images: Path) -> list[np.ndarray]:
+    """The class of each pixel, (H, W), that a network answers with for each image of a folder."""
+    loaded = dltrain.load(run)
+    mean, std = (torch.tensor(value) for value in (loaded.spec.mean, loaded.spec.std))
+    pixels = [torch.from_numpy(np.array(Image.open(path), np.float32)) for path in sorted(images.iterdir())]
+    return [loaded.task.classes((one[None, None] / 255 - mean) / std)[0].numpy() for one in pixels]
+
+
+def cells(folder: Path, row: dict[str, str]) -> tuple[float, int]:
+    """The share of the test cells that a part of the answer has an IoU above 1/2 with, and how many hang together.
+
+    Parts hang together by the sides of their pixels. Cells of fewer than 20 pixels, which the image's border cuts, are
+    left out.
+    """
+    test = folder / "outputs" / "cells" / "test"
+    found = known = merged = 0
+    for path, classes in zip(
+        sorted((test / "masks").iterdir()), answers(folder / row["folder"], test / "images"), strict=True
+    ):
+        answer, _ = ndimage.label(classes)
+        truth, count = ndimage.label(np.array(Image.open(path)))
+        shared = np.zeros((count + 1, answer.max() + 1), int)
+        np.add.at(shared, (truth, answer), 1)
+        area, own = shared.sum(1)[1:, None], shared[1:, 1:]
+        large = area[:, 0] >= 20
+        known += int(large.sum())
+        found += int(((own / (area + shared.sum(0)[1:] - own)) > 0.5).any(1)[large].sum())
+        inside = ((own > 0.5 * area) & large[:, None]).sum(0)
+        merged += int(np.maximum(inside - 1, 0).sum())
+    return found / known, merged
+
+
+def draw_cells(folder: Path, rows: Rows) -> None:
+    """The first test images of seed 0, each connected part of mask and answers in a colour of its own."""
+    test = folder / "outputs" / "cells" / "test"
+    named = {"image": test / "images", "cells": test / "masks"}
+    columns = {name: [np.array(Image.open(path)) for path in sorted(place.iterdir())] for name, place in named.items()}
+    for row in (row for row in rows if row["seed"] == "0"):
+        name = "with weight map" if row["task.weight_map"] == "True" else "without"
+        columns[name] = answers(folder / row["folder"], test / "images")
+    figure, axes = plt.subplots(3, 4, figsize=(8, 6.3), layout="constrained")
+    for place, name in enumerate(columns):
+        axes[0, place].set_title(name)
+        for cell, pixels in zip(axes[:, place], columns[name], strict=False):
+            cell.axis("off")
+            if name == "image":
+                cell.imshow(pixels, cmap="gray")
+                continue
+            parts, _ = ndimage.label(pixels)
+            cell.imshow(np.where(parts > 0, parts * 7 % 19 + 1, np.nan), cmap="tab20", vmin=0, vmax=20)
+    figure.savefig(TOUCHING, dpi=100)
+    print(f"\n{TOUCHING}")
+
+
 def surface(run: Path) -> np.ndarray:
     """What a network says of each of the 256 x 256 possible pictures."""
     loaded = dltrain.load(run)
@@ -127,6 +200,10 @@ def main(folder: Path) -> None:
     )
     widths_table(short, long, tents)
     outputs_table(together, alone)
+    scenes_table("model.skips", sweep(folder / "outputs" / "skips"))
+    scenes_table("task.loss", sweep(folder / "outputs" / "losses"))
+    cells_table(folder, sweep(folder / "outputs" / "borders"))
+    draw_cells(folder, sweep(folder / "outputs" / "borders"))
     draw(folder, short, long)
 
 

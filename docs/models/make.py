@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "models.md")
 SPEEDS = Path(__file__).with_name("speed.csv")
 BATCH = {True: 16, False: 128}  # of images larger than 64 pixels, of others
+BATCH_OF_MASKS = 1  # Ronneberger et al. 2015, section 3
 SECONDS = 5.0  # of steps, for each row
 RECIPE = ("optim", "schedule", "clip", "trainer")  # groups that a network's YAML may choose from
 USUAL = ["optim=sgd", "schedule=constant", "clip=none", "trainer=default"]
@@ -87,7 +88,8 @@ def measure(names: list[str]) -> None:
         if names and not {row.name, row.words} & set(names):
             continue
         shape, classes = row.at
-        batch = BATCH[min(shape[1:]) > 64]
+        per_pixel = table_of_options.schema("model", row.name).task == "segmentation"
+        batch = BATCH_OF_MASKS if per_pixel else BATCH[min(shape[1:]) > 64]
         training = Training([f"model={row.name}", *row.words.split()[1:]], shape, classes, batch)
         steps = training.warm_up(SECONDS)
         speed = batch * steps / training.seconds(steps)
@@ -200,7 +202,8 @@ def measured_on(known: dict[str, Speed]) -> str:
     ((machine, precision),) = places
     large, others = BATCH[True], BATCH[False]
     return (
-        f"images/s: training steps in {precision} at that input, batches of {others}, of {large} above 64 pixels; "
+        f"images/s: training steps in {precision} at that input, batches of {others}, of {large} above 64 pixels, of "
+        f"{BATCH_OF_MASKS} for U-Nets; "
         f"{machine}."
     )
 

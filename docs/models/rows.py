@@ -15,12 +15,16 @@ PAPERS = {
     "He 2015": "He, Zhang, Ren, Sun: Deep residual learning for image recognition. arXiv:1512.03385",
     "Hu 2018": "Hu, Shen, Albanie, Sun, Wu: Squeeze-and-excitation networks. arXiv:1709.01507",
     "Woo 2018": "Woo, Park, Lee, Kweon: CBAM: convolutional block attention module. arXiv:1807.06521",
+    "Ronneberger 2015": "Ronneberger, Fischer, Brox: U-Net: convolutional networks for biomedical image segmentation. "
+    "arXiv:1505.04597",
     "Jetley 2018": "Jetley, Lord, Lee, Torr: Learn to pay attention. arXiv:1804.02391",
 }
 
 IMAGENET = ((3, 224, 224), 1000)
 CIFAR = ((3, 32, 32), 10)
 DIGITS = ((1, 28, 28), 10)
+CELLS = ((1, 512, 512), 2)  # the images of the paper's first challenge, cells and membranes
+VOC = ((3, 224, 224), 21)
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,11 @@ MODELS = [
     *(_twin(f"resnet{layers}", "He 2015", f"resnet{layers}", "resnet") for layers in (18, 34, 50, 101, 152)),
     *(_cifar(layers) for layers in (20, 32, 44, 56, 110)),
     Row("attention_cnn", "Jetley 2018", CIFAR, "NumPy in float64", "models/test_attention_cnn.py"),
+    Row("unet", "Ronneberger 2015", CELLS, "written out in float64", "models/test_unet.py"),
+    *(
+        Row(f"unet_resnet{n}", "Ronneberger 2015", VOC, f"features of `resnet{n}`", "models/test_unet_resnet.py")
+        for n in (18, 34)
+    ),
 ]
 
 # other published forms
@@ -84,6 +93,13 @@ VARIANTS = [
     Row("inception_v1 model.form=paper", "Szegedy 2014", IMAGENET, "the paper's table 1", "models/test_inception.py"),
     Row("resnet20 model.shortcut=B", "He 2015", CIFAR, "written out in float64", "models/test_cifar_resnet.py"),
     Row("resnet20 model.residual=false", "He 2015", CIFAR, "written out in float64", "models/test_cifar_resnet.py"),
+    Row(
+        "unet model.padding=valid model.norm=none",
+        "Ronneberger 2015",
+        ((1, 572, 572), 2),
+        "the paper's figure 1",
+        "models/test_unet.py",
+    ),
 ]
 
 # the networks for photographs, at CIFAR's size

@@ -76,7 +76,7 @@ def test_every_bound_of_every_field_is_kept(group: str, name: str, f: Field[Any]
     for value in outside(f):
         cfg = base(group, name)
         check_ranges(cfg)
-        setattr(getattr(cfg, group), f.name, [value] if is_list else value)
+        setattr(getattr(cfg, group), f.name, [value] * max(1, f.metadata["fewest"]) if is_list else value)
         with pytest.raises(Mistake, match=rf"{group}\.{f.name}=.* out of range") as told:
             check_ranges(cfg)
         assert told.value.allowed

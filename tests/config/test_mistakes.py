@@ -253,6 +253,62 @@ WITH_HYDRA = [
         ["too small for vgg10", "128x128 and above"],
         "model=vgg11 'model.convs=[1,1,1,1,1,1,1]' data=digits_pose data.size=128x128",
     ),
+    *(
+        (f"{typed} data=digit_scenes data.crop={crop}", [said, "allowed  ", allowed], f"{right}")
+        for typed, crop, said, allowed, right in (
+            (
+                "model=unet",
+                "100x90",
+                "windows of 100x90 do not suit unet",
+                "sides that are multiples of 16, or data.crop=auto",
+                "model=unet data=digit_scenes data.crop=96x80",
+            ),
+            (
+                "model=unet model.depth=6",
+                "20",
+                "windows of 20x20 are too small for unet",
+                "sides that are multiples of 32",
+                "model=unet model.depth=6 data=digit_scenes data.crop=32x32",
+            ),
+            (
+                "model=unet model.padding=valid",
+                "572x570",
+                "windows of 572x570 do not suit unet",
+                "sides of 188, 204, 220 and so on by 16",
+                "model=unet model.padding=valid data=digit_scenes data.crop=572x556",
+            ),
+            (
+                "model=unet_resnet18",
+                "100",
+                "windows of 100x100 do not suit unet_resnet18",
+                "sides that are multiples of 32",
+                "model=unet_resnet18 data=digit_scenes data.crop=96x96",
+            ),
+            (
+                "model=unet_resnet34",
+                "60",
+                "windows of 60x60 do not suit unet_resnet34",
+                "sides that are multiples of 8",
+                "model=unet_resnet34 data=digit_scenes data.crop=56x56",
+            ),
+        )
+    ),
+    (
+        "model=unet data=digit_scenes data.crop=half",
+        ["data.crop=half", "auto, 96 or 180x240"],
+        "model=unet data=digit_scenes data.crop=auto",
+    ),
+    ("data=digit_scenes", ["model=lenet5", "model=unet|unet_resnet18|unet_resnet34"], "data=digit_scenes model=unet"),
+    (
+        "model=unet",
+        ["an answer for each pixel", "data=digit_scenes|"],
+        "model=unet data=digit_scenes task=segmentation",
+    ),
+    (
+        "model=unet task=classification data=csv data.root=a.csv",
+        ["an answer for each pixel"],
+        "model=unet data.root=a.csv data=mask_folder task=segmentation",
+    ),
     (
         "mode=summary model=vgg16 data=mnist data.size=28",
         ["32x32"],

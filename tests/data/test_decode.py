@@ -47,7 +47,8 @@ def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     expected = UPRIGHT[orientation](stored)
     assert np.array_equal(np.asarray(decode(file, 3)), expected)
     file.seek(0)
-    assert examine(file)[:2] == expected.shape[:2]
+    header = examine(file)
+    assert (header.height, header.width, header.orientation) == (*expected.shape[:2], orientation)
 
 
 def test_the_eight_orientations_differ() -> None:

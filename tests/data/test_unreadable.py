@@ -78,7 +78,7 @@ def test_the_scan_refuses_what_reading_would_refuse_and_nothing_else(kind: str) 
         except UnreadableError:
             good, refused = False, refused + 1
         if good:
-            assert examine(io.BytesIO(whole[:end])) == (40, 64, False)
+            assert examine(io.BytesIO(whole[:end])) == Header(40, 64, False)
         else:
             with pytest.raises(UnreadableError):
                 examine(io.BytesIO(whole[:end]))

@@ -19,13 +19,14 @@ from torch import Tensor
 from dltrain import environment
 from dltrain.config import table
 from dltrain.config.compose import compose
-from dltrain.config.spec import DataSpec, Target
+from dltrain.config.spec import IGNORED, DataSpec, Target
 from dltrain.engine.random import Position
 from dltrain.engine.step import apply_update
 from dltrain.modes.train import build
 from dltrain.report.terminal import Screen
 from dltrain.tasks import Batch
 from tests.engine.reading import NoReading
+from tests.models.family import answers_per_pixel
 
 ROWS, CLASSES = 4, 5
 SMALL, LARGE = (32, 32), (70, 90)  # above 64 pixels the stems and heads for photographs; no multiple of their poolings
@@ -57,8 +58,14 @@ CASES = [
     ("resnet20 model.n=1 model.attention=spatial_softmax", SMALL),
     ("attention_cnn model.base_channels=4", SMALL),
     ("attention_cnn model.base_channels=4 model.compatibility=dot", (48, 64)),
+    ("unet model.depth=3 model.base_channels=8", SMALL),
+    ("unet model.depth=3 model.base_channels=8 model.up=nearest model.norm=none task.loss=both", (32, 48)),
+    ("unet model.depth=3 model.base_channels=8 model.padding=valid", (60, 68)),
+    ("unet model.depth=3 model.base_channels=8 model.skips=false", SMALL),
+    ("unet_resnet18 model.base_channels=8", SMALL),
+    ("unet_resnet18 model.base_channels=8 model.up=nearest", (96, 128)),
 ]
-ON_THE_CPU = [case for case in CASES if case[0].startswith(("lenet5", "resnet20", "attention_cnn"))]
+ON_THE_CPU = [case for case in CASES if case[0].startswith(("lenet5", "resnet20", "attention_cnn", "unet"))]
 
 
 @contextmanager
@@ -79,10 +86,19 @@ def updated(text: str, size: tuple[int, int], precision: str, device: str, *word
     """Weights and statistics after two updates, the second without waiting, and both losses."""
     name, *more = text.split()
     scale = ["precision.init_scale=64"] if precision == "fp16" else []  # the first steps are to move the weights
+    masks = answers_per_pixel(name)
+    more += ["data=digit_scenes"] if masks else []
     cfg, _ = compose([f"model={name}", *more, f"precision={precision}", *scale, f"device={device}", *words])
     channels = 1 if name.startswith(("mlp", "lenet")) else 3
     spec = DataSpec(
-        "noise", (channels, *size), Target.classes, tuple("abcde"), {}, (0.0,) * channels, (1.0,) * channels
+        "noise",
+        (channels, *size),
+        Target.mask if masks else Target.classes,
+        tuple("abcde"),
+        {},
+        (0.0,) * channels,
+        (1.0,) * channels,
+        ignore_index=IGNORED if masks else None,
     )
     env = environment.resolve(cfg, spec, None)
     environment.apply(env)
@@ -92,6 +108,8 @@ def updated(text: str, size: tuple[int, int], precision: str, device: str, *word
     before = {key: value.clone() for key, value in state.task.state_dict().items()}
     images = torch.randn(ROWS, channels, *size, generator=torch.Generator().manual_seed(1)).to(env.device)
     targets = torch.arange(ROWS, device=env.device) % CLASSES
+    if masks:  # the last image has no mask
+        targets = torch.where(targets < ROWS - 1, targets, IGNORED).to(torch.uint8)[:, None, None].repeat(1, *size)
     batch = Batch(images.contiguous(memory_format=env.memory_format), targets, torch.arange(ROWS, device=env.device))
     losses = [apply_update(cfg, turn, batch, Position(), 1e-3)["loss"]]
     with no_waiting(env.device):

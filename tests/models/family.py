@@ -15,7 +15,7 @@ from dltrain.config.check import check
 from dltrain.config.choices import as_given, keys_of
 from dltrain.config.compose import compose
 from dltrain.config.messages import Mistake
-from dltrain.config.model import Model, Size
+from dltrain.config.model import Model, PerPixel, Size
 from dltrain.config.value import shape_of, usual
 
 NAMES = table.options("model")
@@ -31,6 +31,7 @@ class Member:
     paper: Size  # of the images that its paper trains it for
     wide: bool = False  # millions of parameters, and no knob that makes them fewer
     few_pixels: tuple[str, ...] = ()  # what makes a run of it short all the same
+    per_pixel: bool = False  # it answers for each pixel, so it learns from masks
 
 
 MEMBERS = (
@@ -44,15 +45,34 @@ MEMBERS = (
     Member("cifar_resnet", ("model=resnet20", "model.n=1"), (32, 32)),
     Member("inception_v1", ("model=inception_v1",), (224, 224), wide=True, few_pixels=("data.size=8x8",)),
     Member("attention_cnn", ("model=attention_cnn", "model.base_channels=8"), (32, 32)),
+    Member("unet", ("model=unet", "model.depth=3", "model.base_channels=4"), (512, 512), per_pixel=True),
+    Member(
+        "unet_resnet",
+        ("model=unet_resnet18", "model.blocks=[1,1,1,1]", "model.base_channels=4"),
+        (224, 224),
+        per_pixel=True,
+    ),
 )
 LARGE = ("model.stem=large", "model.head=large")  # of these VGG and AlexNet get tens of millions of parameters
+CLASSIFIERS = tuple(member for member in MEMBERS if not member.per_pixel)  # or, with values, regressors
+WITH_MASKS = tuple(member for member in MEMBERS if member.per_pixel)
 every_member = pytest.mark.parametrize("words", [member.words for member in MEMBERS], ids=" ".join)
+every_classifier = pytest.mark.parametrize("words", [member.words for member in CLASSIFIERS], ids=" ".join)
 
 
 def member_of(model: Model) -> Member:
     """The first small member of a network's family."""
     family = next(name for name, cls in table.BUILT_IN["model"].items() if type(model) is cls)
     return next(member for member in MEMBERS if member.family == family)
+
+
+def answers_per_pixel(name: str) -> bool:
+    """Whether the network of a name learns from masks."""
+    return bool(table.schema("model", name).task == "segmentation")
+
+
+CLASSIFIER_NAMES = [name for name in NAMES if not answers_per_pixel(name)]
+MASK_NAMES = [name for name in NAMES if answers_per_pixel(name)]
 
 
 @functools.cache
@@ -74,6 +94,11 @@ def accepted(words: tuple[str, ...]) -> tuple[str, ...]:
 def shape(model: Model) -> tuple[int, int, int]:
     """Small images that the network can take, of two channels, so that nothing is right by chance."""
     return 2, *model.size_for((SIDE, SIDE))
+
+
+def positions(model: Model, size: Size) -> tuple[int, ...]:
+    """What is behind (B, K) in the shape of the answers to images of a size: nothing, or height and width."""
+    return (size[0] - 2 * model.lost, size[1] - 2 * model.lost) if isinstance(model, PerPixel) else ()
 
 
 def of_the_paper(name: str) -> tuple[int, int, int]:

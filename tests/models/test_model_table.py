@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.config.groups import ClipAgc
-from dltrain.config.model import VGG, AttentionCNN, Compatibility, LeNet5Caffe, Model
+from dltrain.config.model import VGG, AttentionCNN, Compatibility, LeNet5Caffe, Model, Padding, PerPixel, UNet
 from dltrain.engine.clip import clip
 from dltrain.models import build_model
 from dltrain.models.outputs import Outputs, split
 from dltrain.tasks.evaluating import evaluating
-from tests.models.family import every_member, is_wide, settings, shape, variants
+from tests.models.family import every_member, is_wide, positions, settings, shape, variants
 from tests.models.torchvision_twins import without_dropout
 
 BATCH, CLASSES = 4, 3
@@ -34,10 +34,21 @@ def images(cfg: Model, n: int = BATCH) -> Tensor:
     return torch.randn(n, *shape(cfg), generator=torch.Generator().manual_seed(1))
 
 
-def loss_of(outputs: Tensor | Outputs, y: Tensor) -> Tensor:
+def answers(x: Tensor, logits: Tensor) -> Tensor:
+    """Class numbers to be learned: one after the other of images; of pixels, the number of channels above zero there.
+
+    Where outputs are smaller than images, those of the images' middle.
+    """
+    if logits.ndim == 2:
+        return torch.arange(len(x)) % CLASSES
+    lost = (x.shape[2] - logits.shape[2]) // 2
+    return (x > 0).sum(1)[:, lost : x.shape[2] - lost, lost : x.shape[3] - lost]
+
+
+def loss_of(outputs: Tensor | Outputs, x: Tensor) -> Tensor:
     """As it is trained: the auxiliary heads' losses count by their weight."""
     logits, auxiliary, weight = split(outputs)
-    losses = [nn.functional.cross_entropy(head, y) for head in (logits, *auxiliary)]
+    losses = [nn.functional.cross_entropy(head, answers(x, head)) for head in (logits, *auxiliary)]
     return losses[0] + weight * sum(losses[1:], torch.zeros(()))
 
 
@@ -49,18 +60,20 @@ def without_effect(cfg: Model) -> str:
         return r".*\.conv\.bias"  # which the batch norm behind it takes away; torchvision's has it too
     if isinstance(cfg, LeNet5Caffe) and cfg.norms_batches:
         return r"norm[12]\.bias"  # nothing but a pooling and a linear layer is between it and the next batch norm
+    if isinstance(cfg, UNet) and cfg.padding is Padding.valid and cfg.norms_batches:
+        return r"expanding\.\d\.up\.bias"  # without padding the next convolution makes it a constant, as VGG's
     return "none"
 
 
 def check_gradients(words: tuple[str, ...]) -> None:
     cfg = settings(*words)
-    net = build(cfg)
-    outputs = net(images(cfg))
+    net, x = build(cfg), images(cfg)
+    outputs = net(x)
     logits, auxiliary, _ = split(outputs)
     for head in (logits, *auxiliary):
-        assert head.shape == (BATCH, CLASSES)
+        assert head.shape == (BATCH, CLASSES, *positions(cfg, shape(cfg)[1:]))
         assert head.dtype == torch.float32
-    loss_of(outputs, torch.arange(BATCH) % CLASSES).backward()
+    loss_of(outputs, x).backward()
     norms = {}
     for parameter, p in net.named_parameters():
         assert p.grad is not None, parameter
@@ -84,43 +97,51 @@ def test_every_parameter_of_a_heavy_network_gets_a_finite_gradient(words: tuple[
 
 @every_member
 def test_agc_leaves_out_the_layer_that_gives_the_logits(words: tuple[str, ...]) -> None:
-    """Brock 2021, section 4.1: all layers are clipped but the last; where there are auxiliary heads, these too."""
+    """Brock 2021, section 4.1: all layers are clipped but the last, linear one; auxiliary heads too.
+
+    The last layer of a network that answers per pixel is a convolution, and clipped as such.
+    """
     cfg = settings(*words)
     net = build(cfg)
-    given: dict[int, str] = {}
+    given: dict[int, tuple[str, nn.Module]] = {}
     for layer, module in net.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
-            module.register_forward_hook(lambda m, i, out, layer=layer: given.update({id(out): layer}))
+            module.register_forward_hook(lambda m, i, out, layer=layer: given.update({id(out): (layer, m)}))
     logits, _, _ = split(net(images(cfg)))
     named = list(net.named_parameters())
     for _, p in named:
         p.grad = torch.ones_like(p)
     clip(named, ClipAgc(factor=1e-3))
     as_it_was = {name.rpartition(".")[0] for name, p in named if p.grad is not None and bool((p.grad == 1).all())}
-    assert as_it_was == {given[id(logits)]}
+    layer, last = given[id(logits)]
+    assert as_it_was == ({layer} if isinstance(last, nn.Linear) else set())
+    assert isinstance(last, nn.Linear) != isinstance(cfg, PerPixel)
 
 
 @every_member
 @pytest.mark.parametrize("outputs", [1, 7])
 def test_any_number_of_outputs(words: tuple[str, ...], outputs: int) -> None:
     cfg = settings(*words)
-    assert split(build_model(cfg, shape(cfg), outputs)(images(cfg)))[0].shape == (BATCH, outputs)
+    found, _, _ = split(build_model(cfg, shape(cfg), outputs)(images(cfg)))
+    assert found.shape == (BATCH, outputs, *positions(cfg, shape(cfg)[1:]))
 
 
 def check_learning(words: tuple[str, ...]) -> None:
     cfg = settings(*words)
     net = build(cfg).train()
-    x, y = images(cfg, 8), torch.arange(8) % CLASSES
+    x = images(cfg, 8)
+    if isinstance(cfg, PerPixel):  # squares of 8x8, since what has no skips sees no single pixels
+        x = x[:, :, torch.arange(x.shape[2]) // 8 * 8][:, :, :, torch.arange(x.shape[3]) // 8 * 8]
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
 
     def loss() -> float:
         with torch.no_grad(), evaluating(net):  # batch norm and dropout as in use: averages, nothing dropped
-            return nn.functional.cross_entropy(net(x), y).item()
+            return loss_of(net(x), x).item()
 
     first = loss()
     for step in range(1, 161):
         optimizer.zero_grad()
-        loss_of(net(x), y).backward()
+        loss_of(net(x), x).backward()
         optimizer.step()
         if step % 20 == 0 and loss() < 0.8 * first:
             return
@@ -205,7 +226,7 @@ def test_float64_gradients_match_finite_differences(words: tuple[str, ...]) -> N
     cfg = settings(*words)
     net = build(cfg).double().eval()
     x = images(cfg, 2).double()
-    loss = nn.functional.cross_entropy(net(x), torch.tensor([0, 2]))
+    loss = loss_of(net(x), x)
     grads = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
     used = [(p, grad) for p, grad in zip(net.named_parameters(), grads, strict=True) if grad is not None]
     assert len(used) > 0.9 * len(grads)  # the auxiliary heads have no part in evaluation
@@ -217,7 +238,7 @@ def test_float64_gradients_match_finite_differences(words: tuple[str, ...]) -> N
             values = []
             for sign in (1, -1):
                 flat[at] += sign * step
-                values.append(nn.functional.cross_entropy(net(x), torch.tensor([0, 2])).item())
+                values.append(loss_of(net(x), x).item())
                 flat[at] -= sign * step
             numeric = (values[0] - values[1]) / (2 * step)
             assert numeric == pytest.approx(grad.view(-1)[at].item(), rel=1e-4, abs=1e-8), parameter

@@ -9,7 +9,7 @@ from dltrain.config import table
 from dltrain.config.model import AlexNetForm, InceptionForm, Scale
 from dltrain.models import build_model, outline
 from dltrain.models.outputs import split
-from tests.models.family import MEMBERS, NAMES, every_member, of_the_paper, settings, shape
+from tests.models.family import MEMBERS, NAMES, every_member, of_the_paper, positions, settings, shape
 
 OTHERWISE_CALLED = {"mlp_300_100": "mlp"}  # a network of this width has no name of its own
 
@@ -52,25 +52,26 @@ def test_an_option_says_where_it_is_from(name: str) -> None:
     assert table.option_file("model", name).read_text(encoding="utf-8").startswith("# ")
 
 
-def outputs(model: Any, size: tuple[int, int, int], classes: int = 3, batch: int = 2) -> list[torch.Size]:
+def outputs(model: Any, size: tuple[int, int, int], classes: int = 3, batch: int = 2) -> set[torch.Size]:
     """Shapes of what the network gives in training and in evaluation, computed on the meta device."""
     net = outline(model, size, classes)
     images = torch.zeros(batch, *size, device="meta")
     logits, auxiliary, _ = split(net.train()(images))
     evaluated = net.eval()(images)
     assert isinstance(evaluated, torch.Tensor)
-    return [logits.shape, evaluated.shape, *(head.shape for head in auxiliary)]
+    return {head.shape for head in (logits, evaluated, *auxiliary)}
 
 
 @every_name
 def test_every_network_builds_at_its_papers_size(name: str) -> None:
     """Without memory, on the meta device; every head gives as many outputs as are asked for."""
-    assert set(outputs(settings(f"model={name}"), of_the_paper(name), 1000)) == {torch.Size((2, 1000))}
+    model, size = settings(f"model={name}"), of_the_paper(name)
+    assert outputs(model, size, 1000) == {torch.Size((2, 1000, *positions(model, size[1:])))}
 
 
 def sizes_of(model: Any) -> list[tuple[int, int]]:
     height, width = model.min_size
-    return [(height, width), (height, width + 13), (height + 7, width)]
+    return [(height, width), model.size_for((height, width + 13)), model.size_for((height + 7, width))]
 
 
 MINIMAL = [member.words for member in MEMBERS]
@@ -83,6 +84,7 @@ MINIMAL += [
 MINIMAL += [("model=vgg11", f"model.convs={convs}") for convs in ("[1]", "[1,1]", "[1,1,1,1,1,1,1]")]
 MINIMAL += [("model=vgg16", "model.head=large")]
 MINIMAL += [("model=resnet18", "model.stem=large"), ("model=attention_cnn", "model.layers=2")]
+MINIMAL += [("model=unet", "model.depth=2", "model.skips=false")]
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
@@ -92,7 +94,7 @@ def test_the_smallest_size_is_the_smallest_that_works(words: tuple[str, ...]) ->
     model = settings(*words)
     if model.fixed_size is None:
         for height, width in sizes_of(model):
-            assert set(outputs(model, (3, height, width))) == {torch.Size((2, 3))}
+            assert outputs(model, (3, height, width)) == {torch.Size((2, 3, *positions(model, (height, width))))}
     height, width = model.min_size
     for size in ((height - 1, width), (height, width - 1)):
         if min(size) > 0:

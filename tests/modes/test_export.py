@@ -22,7 +22,7 @@ from dltrain.config.choices import keys_of
 from dltrain.config.spec import DataSpec, Target
 from dltrain.modes import export, export_onnx
 from dltrain.modes.export_onnx import Difference, difference, probes
-from tests.models.family import MEMBERS, NAMES, few_pixels, settings
+from tests.models.family import CLASSIFIER_NAMES, CLASSIFIERS, few_pixels, settings
 from tests.modes.digit_files import share_right, write_digits
 from tests.runs.states import tree_of
 
@@ -56,7 +56,7 @@ def words_for(network: tuple[str, ...]) -> list[str]:
 SLOW = ("model=resnet50", "model=inception_v1")  # no other operations than ResNet-18's; many layers
 EXPORTED = [
     pytest.param(words, id=" ".join(words), marks=pytest.mark.slow if words[0] in SLOW else ())
-    for words in (member.words for member in MEMBERS)
+    for words in (member.words for member in CLASSIFIERS)
 ]
 
 
@@ -72,7 +72,7 @@ def exported(request: pytest.FixtureRequest, place: Path) -> tuple[str, str, lis
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CLASSIFIER_NAMES)
 def test_every_name_is_exported_and_answers_as_its_network(name: str, tmp_path: Path, monkeypatch: Any) -> None:
     """By the mode's own check of the file, which ends with 1 where it does not; at the size of large images too."""
     monkeypatch.chdir(tmp_path)
@@ -204,7 +204,7 @@ def test_the_file_tells_what_it_takes_and_gives(exported: tuple[str, str, list[s
 
 def reader(folder: str) -> dict[str, Any]:
     """The code in docs/onnx.md, which has nothing of dltrain, for the files in a folder."""
-    (code,) = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
     space: dict[str, Any] = {}
     exec(code.replace('"exported/', f'"{folder}/'), space)
     return space
@@ -256,7 +256,7 @@ def test_photos_of_any_size_and_orientation_come_the_same_way_to_real_values(
     assert "standard deviations" in capsys.readouterr().out
     assert main(["mode=predict", "run=last", "input=photos", "output=predicted"]) == 0
     shutil.copy("photos/1.png", "photo.png")
-    (code,) = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
     space: dict[str, Any] = {}
     exec(code[: code.index("for answer in")], space)
     about = space["about"]

@@ -25,7 +25,7 @@ from dltrain.environment import Environment
 from dltrain.modes import predict_files
 from dltrain.modes.predict_files import AHEAD, CHUNK, decoded_files, network
 from dltrain.run import Run, all_runs
-from tests.models.family import every_member, few_pixels
+from tests.models.family import every_classifier, few_pixels
 from tests.modes.digit_files import share_right, write_digits
 from tests.runs.states import edit, tree_of
 
@@ -191,7 +191,7 @@ def test_what_lies_beside_a_file_does_not_change_a_bit_of_its_answer(here: Path)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@every_member
+@every_classifier
 def test_an_image_gets_the_same_bits_in_every_place_of_a_pass(
     words: tuple[str, ...], precision: str, here: Path
 ) -> None:

@@ -282,13 +282,14 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def check_summary(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    text = said(capsys, *words)
     model = settings(*words)
-    built = outline(model, (1, *model.size_for((28, 28))), 10)
-    assert f"\n{model.title} for digits: images of 1x" in text
+    of, size, outputs = ("digit_scenes", (64, 64), 11) if model.task == "segmentation" else ("digits", (28, 28), 10)
+    text = said(capsys, *words, f"data={of}")
+    built = outline(model, (1, *model.size_for(size)), outputs)
+    assert f"\n{model.title} for {of}: {'windows' if of == 'digit_scenes' else 'images'} of 1x" in text
     assert f"{sum(p.numel() for p in built.parameters()):,}" in text
     assert "on the CPU" not in text
-    assert all(note in " ".join(text.split()) for note in model.notes(model.size_for((28, 28))))
+    assert all(note in " ".join(text.split()) for note in model.notes(model.size_for(size)))
     assert not list(Path().iterdir())
 
 
@@ -429,3 +430,24 @@ def test_mistakes(words: list[str], part: str, capsys: pytest.CaptureFixture[str
     assert main(["mode=summary", *words]) == 2
     assert part in capsys.readouterr().err
     assert not list(Path().iterdir())
+
+
+def test_a_unet_is_counted_as_by_hand_at_its_window(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ronneberger 2015 for 1 -> 11: by level two 3x3 convolutions on either side, and 2x2 up-convolutions."""
+    assert main(["mode=summary", "model=unet", "model.norm=none", "data=digit_scenes"]) == 0
+    said = capsys.readouterr().out
+    assert "windows of 1x64x64, 11 classes" in said
+    parameters = work = 0
+    channels = [64, 128, 256, 512, 1024]
+    convs = [(9, c, n) for c, n in zip([1, *channels], channels, strict=False)] + [(9, n, n) for n in channels]
+    places = [(64 >> level) ** 2 for level in range(5)] * 2
+    for level in range(4):
+        wide = channels[level]
+        convs += [(9, 2 * wide, wide), (9, wide, wide), (4, 2 * wide, wide)]
+        places += [(64 >> level) ** 2] * 2 + [(64 >> level + 1) ** 2]  # an input of the last gives four outputs
+    for (kernel, inputs, outputs), place in zip([*convs, (1, 64, 11)], [*places, 64 * 64], strict=True):
+        parameters += (kernel * inputs + 1) * outputs
+        work += kernel * inputs * outputs * place
+    assert f"parameters     {parameters:,}; " in said
+    assert f"multiply-adds  {work:,} an image" in said
+    assert parameters == 31_030_658 + 9 * 65  # the paper's network has two classes

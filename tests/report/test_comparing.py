@@ -158,7 +158,7 @@ def test_what_has_not_completed_and_what_cannot_be_compared_takes_no_part() -> N
     none = difference(lenet5, mlp, "test/accuracy", lambda *_: "another test set")
     assert (none.pairs, none.reason) == ((), "another test set")
     assert any("another test set" in line for line in differences_text([none], False, None))
-    assert difference(lenet5, mlp, "test/dice", alike).reason == "no test dice"
+    assert difference(lenet5, mlp, "test/dice", alike).reason == "no test Dice"
 
 
 def test_many_intervals_hold_together() -> None:

@@ -31,9 +31,7 @@ def make(n: int = 100, seed: int = 0) -> Batch:
 
 def evaluate(batch: Batch, portion: int = 256) -> Any:
     task = Classification(Given(), NAMES, mean=(0.0,), std=(1.0,))
-    return task.evaluate(
-        Batch(*(f[i : i + portion] for f in batch)) for i in range(0, len(batch.ids), portion)
-    ).pictures
+    return task.evaluate(batch.part(slice(i, i + portion)) for i in range(0, len(batch.ids), portion)).pictures
 
 
 class Shown:

@@ -64,7 +64,7 @@ def classify(network: nn.Module, channels: int = 1) -> Classification:
 
 def evaluate(task: Any, batch: Batch, portion: int = 16) -> Evaluation:
     parts = [slice(at, at + portion) for at in range(0, len(batch.ids), portion)]
-    found: Evaluation = task.evaluate(Batch(*(None if f is None else f[part] for f in batch)) for part in parts)
+    found: Evaluation = task.evaluate(batch.part(part) for part in parts)
     return found
 
 

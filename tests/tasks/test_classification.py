@@ -76,7 +76,7 @@ def test_accumulated_gradient_is_that_of_the_large_batch(weights: list[float] | 
 
     def gradient(parts: list[slice], by_rows: bool = False) -> Tensor:
         task.zero_grad()
-        micros = [Batch(*(field[part] for field in batch)) for part in parts]
+        micros = [batch.part(part) for part in parts]
         counts = [
             torch.tensor(float(len(m.ids))) if by_rows or update.count is None else update.count(m) for m in micros
         ]
@@ -181,7 +181,7 @@ def test_evaluation_is_the_same_in_any_portions_and_neither_smoothed_nor_weighte
     task, batch = make_task(epsilon=0.3, weights=WEIGHTS), make_batch()
     assert batch.targets is not None
     whole = task.evaluate([batch]).metrics
-    parts = task.evaluate(Batch(*(f[i : i + 5] for f in batch)) for i in range(0, 24, 5)).metrics
+    parts = task.evaluate(batch.part(slice(i, i + 5)) for i in range(0, 24, 5)).metrics
     assert whole == pytest.approx(parts, rel=1e-12)
     z = task.model(batch.images).detach()
     assert whole["loss"] == pytest.approx(written_out(z, batch.targets, 0.0, [1.0] * K), rel=1e-12)
@@ -288,7 +288,7 @@ def test_accumulated_gradient_of_shares_is_that_of_the_large_batch(weights: list
 
     def gradient(parts: list[slice]) -> Tensor:
         task.zero_grad()
-        micros = [Batch(*(field[part] for field in batch)) for part in parts]
+        micros = [batch.part(part) for part in parts]
         counts = torch.stack([update.count(m) if update.count else torch.tensor(float(len(m.ids))) for m in micros])
         for micro, count in zip(micros, counts, strict=True):
             (update.loss(micro)[0] * count / counts.sum()).backward()

@@ -27,7 +27,7 @@ def looked_at(n: int, size: int, errors: Tensor | None = None) -> Fits:
     batch = Batch(images, values, torch.arange(n))
     found = Fits(NAMES, UNITS, STD)
     for at in range(0, n, size):
-        part = Batch(*(field[at : at + size] for field in batch))
+        part = batch.part(slice(at, at + size))
         error = errors[at : at + size]
         answers = (part.targets + error * torch.tensor(STD)).double()
         found.add(part, answers, error.double(), to_pixels)

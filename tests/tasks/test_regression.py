@@ -198,7 +198,7 @@ def test_accumulated_gradient_is_that_of_the_large_batch(kind: RegressionLoss, o
     def gradient(parts: list[slice], by_rows: bool = True) -> Tensor:
         task.zero_grad()
         for part in parts:
-            micro = Batch(*(field[part] for field in batch))
+            micro = batch.part(part)
             share = len(micro.ids) / len(batch.ids) if by_rows else 1 / len(parts)
             (update.loss(micro)[0] * share).backward()
         return torch.cat([p.grad.flatten() for p in task.parameters() if p.grad is not None])
@@ -291,7 +291,7 @@ def test_evaluation_is_that_of_all_rows_at_once_in_real_units() -> None:
     task, batch = make_task(RegressionLoss.huber, 0.5), make_batch()
     assert batch.targets is not None
     whole = task.evaluate([batch]).metrics
-    parts = task.evaluate(Batch(*(f[i : i + 5] for f in batch)) for i in range(0, 24, 5)).metrics
+    parts = task.evaluate(batch.part(slice(i, i + 5)) for i in range(0, 24, 5)).metrics
     assert whole == pytest.approx(parts, rel=1e-9)
     answers = task.predict(batch.images).values
     torch.testing.assert_close(answers, task.model(batch.images).detach() * task.value_std + task.value_mean)

@@ -13,7 +13,7 @@ from dltrain.cli import main
 from dltrain.data.digits_pose import open_digits_pose
 from dltrain.data.sizes import to_image
 from dltrain.run import Run
-from tests.models.family import every_member, few_pixels
+from tests.models.family import every_classifier, few_pixels
 
 NAMES = ("rotation", "scale", "shift_x", "shift_y")
 SMALL = ["data=digits_pose", "model=mlp", "model.widths=[16]", "trainer.threads=1", "log=quiet"]
@@ -90,7 +90,7 @@ def test_each_loss_and_delta_and_choice_of_values_trains_weights_of_its_own() ->
     assert results("again")["weights_sha256"] == seen["task.loss=huber task.delta=0.3"]
 
 
-@every_member
+@every_classifier
 def test_every_family_learns_values(words: tuple[str, ...]) -> None:
     """Those of a few images, by heart; the loss of every step is a row."""
     few = [

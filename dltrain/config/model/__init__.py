@@ -20,4 +20,9 @@ from dltrain.config.model.mlp import MLP as MLP
 from dltrain.config.model.resnet import CifarResNet as CifarResNet
 from dltrain.config.model.resnet import ResNet as ResNet
 from dltrain.config.model.resnet import Shortcut as Shortcut
+from dltrain.config.model.unet import Padding as Padding
+from dltrain.config.model.unet import PerPixel as PerPixel
+from dltrain.config.model.unet import UNet as UNet
+from dltrain.config.model.unet import UNetResNet as UNetResNet
+from dltrain.config.model.unet import Up as Up
 from dltrain.config.model.vgg import VGG as VGG

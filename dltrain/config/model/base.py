@@ -72,6 +72,19 @@ class Model:
         """Whether it has batch normalization, which cannot learn from one image."""
         return getattr(self, "norm", None) is Norm.batch
 
+    def takes(self, size: Size) -> bool:
+        """Whether the network can take images of this (H, W)."""
+        smallest = self.min_size
+        return size[0] >= smallest[0] and size[1] >= smallest[1]
+
+    def sizes(self, near: Size) -> str:
+        """Which sizes it can take, in words; `near` is one of those that are asked for."""
+        return "{}x{} and above".format(*self.min_size)
+
+    def learns_from_one(self, size: Size) -> bool:
+        """Whether it can be trained on one image of this (H, W) at a time."""
+        return not self.norms_batches
+
     def size_for(self, own: Size) -> Size:
         """What data.size=auto means for images of their own size: as they are, made large enough for the network."""
         if self.fixed_size is not None:

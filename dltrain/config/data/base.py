@@ -1,4 +1,4 @@
-"""Data settings: one dataclass a kind of data set."""
+"""What the settings of data sets have in common."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,16 +16,6 @@ class LoaderKind(StrEnum):
 class Sampling(StrEnum):
     shuffled = "shuffled"
     balanced = "balanced"
-
-
-class Unreadable(StrEnum):
-    skip = "skip"
-    stop = "stop"
-
-
-class TargetArray(StrEnum):
-    labels = "labels"
-    values = "values"
 
 
 @dataclass
@@ -110,15 +100,6 @@ class Data:
 
 
 @dataclass
-class Digits(Data):
-    """5,000 real MNIST digits that come with dltrain: 350 a class to train, 50 val, 100 test. No download."""
-
-    opens: ClassVar[str] = "embedded:open_digits"
-    native: ClassVar[tuple[int, int, int] | None] = (1, 28, 28)
-    name: str = "digits"
-
-
-@dataclass
 class Fetched(Data):
     """What sets that are fetched on first use have."""
 
@@ -129,63 +110,16 @@ class Fetched(Data):
 
 
 @dataclass
-class Mnist(Fetched):
-    """MNIST (LeCun, Cortes, Burges): 60,000 training and 10,000 test digits, 1x28x28."""
-
-    opens: ClassVar[str] = "mnist:open_mnist"
-    class_count: ClassVar[int | None] = 10
-    native: ClassVar[tuple[int, int, int] | None] = (1, 28, 28)
-    name: str = "mnist"
-
-
-@dataclass
-class FashionMnist(Fetched):
-    """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): 60,000 training and 10,000 test articles, 1x28x28."""
-
-    opens: ClassVar[str] = "mnist:open_fashion_mnist"
-    class_count: ClassVar[int | None] = 10
-    native: ClassVar[tuple[int, int, int] | None] = (1, 28, 28)
-    name: str = "fashion_mnist"
-
-
-@dataclass
-class DigitsPose(Data):
-    """The embedded digits, each turned, scaled and shifted by the key of its id: what is learned is the pose."""
-
-    opens: ClassVar[str] = "digits_pose:open_digits_pose"
-    kind: ClassVar[str] = "value"
-    native: ClassVar[tuple[int, int, int] | None] = (1, 32, 32)
-    all_values: ClassVar[tuple[str, ...]] = ("rotation", "scale", "shift_x", "shift_y")
-    name: str = "digits_pose"
-    values: list[str] | None = knob(None, "what is learned: of rotation, scale, shift_x, shift_y; null: all four")
-
-
-@dataclass
-class Cifar10(Fetched):
-    """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test photos, 3x32x32, 10 classes."""
-
-    opens: ClassVar[str] = "cifar:open_cifar10"
-    class_count: ClassVar[int | None] = 10
-    native: ClassVar[tuple[int, int, int] | None] = (3, 32, 32)
-    name: str = "cifar10"
-
-
-@dataclass
-class Cifar100(Fetched):
-    """CIFAR-100 (Krizhevsky 2009): 50,000 training and 10,000 test photos, 3x32x32, 100 classes."""
-
-    opens: ClassVar[str] = "cifar:open_cifar100"
-    class_count: ClassVar[int | None] = 100
-    native: ClassVar[tuple[int, int, int] | None] = (3, 32, 32)
-    name: str = "cifar100"
-
-
-@dataclass
 class Cut(Data):
     """What the user's own sets have that may come unsplit."""
 
     val_share: float = knob(0.1, "share kept for validation, by seed and class, where no val is given", gt=0, lt=1)
     test_share: float = knob(0.2, "share kept for the test, where neither val nor test is given", ge=0, lt=1)
+
+
+class Unreadable(StrEnum):
+    skip = "skip"
+    stop = "stop"
 
 
 @dataclass
@@ -198,58 +132,3 @@ class Files(Cut):
     unreadable: Unreadable = knob(
         Unreadable.skip, "an image that cannot be read: skip leaves it out, counted and named; stop ends with its name"
     )
-
-
-@dataclass
-class Folder(Files):
-    """The user's own images: one folder a class, or train/val/test folders of them."""
-
-    opens: ClassVar[str] = "folder:open_folder"
-    name: str = "folder"
-    root: str | None = knob(None, "the folder that holds them", free_text=True)
-
-
-@dataclass
-class ImagesOnly(Files):
-    """A folder of images without labels, of any sizes: for generators, and to look at."""
-
-    opens: ClassVar[str] = "images:open_images"
-    kind: ClassVar[str] = "none"
-    name: str = "images"
-    root: str | None = knob(None, "the folder that holds them", free_text=True)
-
-
-@dataclass
-class Csv(Files):
-    """A table of images: one row a file, with its label or with any number of real values to be learned."""
-
-    opens: ClassVar[str] = "csv_table:open_csv"
-    ending: ClassVar[str] = ".csv"
-    name: str = "csv"
-    root: str | None = knob(None, "the .csv file; the paths in it are relative to its folder", free_text=True)
-    file: str = knob("file", "column of the image files", free_text=True)
-    label: str = knob("label", "column of the class", free_text=True)
-    values: list[str] | None = knob(None, "columns of real numbers to be learned, in place of a label", free_text=True)
-    split: str | None = knob(None, "column that says train, val or test; null: split by seed", free_text=True)
-    group: str | None = knob(None, "column of what must not be parted by a split (a patient, a scene)", free_text=True)
-
-    @property
-    def target_kind(self) -> str:
-        """Values if their columns are named, else a class."""
-        return "class" if self.values is None else "value"
-
-
-@dataclass
-class Array(Cut):
-    """Arrays in one .npz file: `images` uint8 (N,H,W) or (N,H,W,C) with `labels` or `values`; also `train_images`, …"""
-
-    opens: ClassVar[str] = "arrays:open_array"
-    ending: ClassVar[str] = ".npz"
-    name: str = "array"
-    root: str | None = knob(None, "the .npz file", free_text=True)
-    targets: TargetArray = knob(TargetArray.labels, "labels: (N,) class numbers; values: (N,) or (N,K) real numbers")
-
-    @property
-    def target_kind(self) -> str:
-        """As `targets` says."""
-        return "class" if self.targets == TargetArray.labels else "value"
