@@ -50,7 +50,7 @@ def masker(
 class FromPixels(nn.Module):
     """The network behind its normalization: (B, C, h, w) uint8 in any memory to logits on the device.
 
-    It says of sides what the network does, so that tiles are cut before they are normalized.
+    It takes the sides that the network does, so that tiles are cut before they are normalized.
     """
 
     def __init__(
@@ -58,9 +58,7 @@ class FromPixels(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        self.stride, self.offset, self.margin, self.lost = (
-            getattr(network, name) for name in ("stride", "offset", "margin", "lost")
-        )
+        self.sides = network.sides
         self._normalize = Preprocess(spec, device).normalize
         self._device = device
         self._memory_format = memory_format

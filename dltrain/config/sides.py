@@ -1,7 +1,6 @@
 """Which sides of images a network with an output for each pixel takes, and what becomes of them."""
 
 from dataclasses import dataclass
-from typing import Any
 
 TILE = 512  # side of the tiles of large images, if nobody says more
 
@@ -17,11 +16,6 @@ class Sides:
     offset: int
     margin: int
     lost: int
-
-    @staticmethod
-    def of(model: Any) -> "Sides":
-        """Of a network with attributes of these names."""
-        return Sides(model.stride, model.offset, model.margin, model.lost)
 
     @property
     def overlap(self) -> int:

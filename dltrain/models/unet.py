@@ -80,13 +80,12 @@ def pixel_output(inputs: int, num_outputs: int) -> nn.Conv2d:
 class UNet(nn.Module):
     """(B, C, H, W) -> (B, num_outputs, H, W) logits, of 572x572 without padding 388x388.
 
-    31,030,658 parameters for one channel, two outputs and no norm. Sides are k * `stride` + `offset`; an output looks
-    `margin` pixels far on each side, and `lost` pixels on each side have none.
+    31,030,658 parameters for one channel, two outputs and no norm. `sides` says which images it takes.
     """
 
     def __init__(self, cfg: settings.UNet, shape: tuple[int, int, int], num_outputs: int) -> None:
         super().__init__()
-        self.stride, self.offset, self.margin, self.lost = cfg.stride, cfg.offset, cfg.margin, cfg.lost
+        self.sides = cfg.geometry(shape[1:])
         self.skips = cfg.skips
         widths = [cfg.base_channels * 2**level for level in range(cfg.depth)]  # 64, 128, 256, 512, 1024
         self.contracting = nn.ModuleList()

@@ -14,7 +14,7 @@ class UNetResNet(Trunk):
 
     The contracting path has the names of the classifier's parameters, so a state dict of a ResNet with the same stem
     loads into it with strict=False. What it had at each size is copied: behind the stem, if that halves the size, and
-    behind each stage but the last. Behind a stem that halves it twice, the last level has no copy. `stride` and so on
+    behind each stage but the last. Behind a stem that halves it twice, the last level has no copy. `sides`
     as in UNet.
     """
 
@@ -24,8 +24,7 @@ class UNetResNet(Trunk):
         super().__init__(
             channels, cfg.base_channels, cfg.blocks, cfg.norm, Attention.none, bottleneck=False, small=small
         )
-        self.stride, self.offset = cfg.grid(size)
-        self.margin, self.lost = cfg.margin(size), cfg.lost
+        self.sides = cfg.geometry(size)
         self.small = small
         self.dropout = dropout(cfg.dropout)
         widths = [cfg.base_channels * 2**stage for stage in range(len(cfg.blocks))]  # 64, 128, 256, 512

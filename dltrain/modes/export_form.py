@@ -18,7 +18,7 @@ class Form:
     @staticmethod
     def of(task: Any, spec: DataSpec) -> "Form":
         """As open as the network is."""
-        sides = Sides.of(task.model) if spec.target is Target.mask else None
+        sides = task.model.sides if spec.target is Target.mask else None
         return Form(spec, sides, sides is not None)
 
     @property

@@ -70,7 +70,7 @@ def write_onnx(path: Path, task: Any, spec: DataSpec, about: dict[str, Any], ope
     dims: dict[int, Any] = {0: torch.export.Dim("batch")}
     size: Size = spec.shape[1:]
     if open_sides:
-        sides = Sides.of(task.model)
+        sides = task.model.sides
         size = small_size(sides)
         dims |= {at: _open(sides, name) for at, name in ((2, "rows"), (3, "columns"))}
     example = torch.zeros(2, spec.shape[0], *size, dtype=torch.uint8)
@@ -131,7 +131,7 @@ def measure(path: Path, task: Any, spec: DataSpec, threads: int, open_sides: boo
     """
     import onnxruntime
 
-    small = replace(spec, shape=(spec.shape[0], *small_size(Sides.of(task.model)))) if open_sides else spec
+    small = replace(spec, shape=(spec.shape[0], *small_size(task.model.sides))) if open_sides else spec
     parts = np.split(probes(small), np.cumsum(BATCHES)[:-1])
     if open_sides:
         parts.append(probes(spec)[:1])

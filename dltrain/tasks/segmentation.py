@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from dltrain.config.segmentation import SegmentationLoss
 from dltrain.config.spec import IGNORED
 from dltrain.models.blocks import at_least_float32
-from dltrain.models.outputs import split
 from dltrain.tasks import Batch, Evaluation, Picture, Prediction, Scalars, Update
 from dltrain.tasks.evaluating import evaluating
 from dltrain.tasks.overlap import PixelTally
@@ -19,7 +18,7 @@ from dltrain.tasks.views import Views, windows_picture
 
 
 class Segmentation(nn.Module):
-    """A network that answers with one of K classes for each pixel; see `tiles` for what it must tell of itself.
+    """A network that answers with one of K classes for each pixel; its `sides` say which images it takes (see `tiles`).
 
     `class_weights` (K,) weigh the classes in the loss, and `w0` the borders of batches that have them; `tile` is that
     of `in_parts`; `mean` and `std` undo the normalization for pictures. Without `can_learn` there are no updates: the
@@ -78,26 +77,17 @@ class Segmentation(nn.Module):
 
     def _cut(self, values: Tensor) -> Tensor:
         """The middle of (B, H, W), as large as the network's outputs are."""
-        lost: int = self.model.lost  # type: ignore[assignment]
+        lost: int = self.model.sides.lost  # type: ignore[assignment, union-attr]
         height, width = values.shape[1:]
         return values[:, lost : height - lost, lost : width - lost]
 
     def loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
-        """Mean loss of a micro-batch, and its scalars on the device; `pixel_accuracy` is over pixels, not weighted.
-
-        `loss` is that of the logits; what auxiliary heads add to it is `auxiliary_loss`.
-        """
+        """Mean loss of a micro-batch, and its scalars on the device; `pixel_accuracy` is over pixels, not weighted."""
         y, weights = self._weights(batch)
-        logits, auxiliary, weight = split(self.model(batch.images))
-        z = at_least_float32(logits)
+        z = at_least_float32(self.model(batch.images))
         loss = mask_loss(z, y, weights, self.kind, self.class_weights)
         right = (z.detach().argmax(1) == y).sum() / (y != IGNORED).sum().clamp(min=1)
-        scalars = {"loss": loss.detach(), "pixel_accuracy": right}
-        if auxiliary:
-            heads = [mask_loss(at_least_float32(a), y, weights, self.kind, self.class_weights) for a in auxiliary]
-            added = weight * torch.stack(heads).sum()
-            loss, scalars["auxiliary_loss"] = loss + added, added.detach()
-        return loss, scalars
+        return loss, {"loss": loss.detach(), "pixel_accuracy": right}
 
     def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
         """`loss mean_iou pixel_accuracy mean_dice`, `iou/<class>` and `dice/<class>`: see `PixelTally`.
@@ -133,14 +123,6 @@ class Segmentation(nn.Module):
             for rows, columns, logits in self._parts(images):
                 values[:, :, rows, columns] = self.answer(at_least_float32(logits))
         return Prediction(values)
-
-    def classes(self, images: Tensor) -> Tensor:
-        """The most probable class of each pixel, (B, H, W) uint8, without memory for the shares of all of them."""
-        found = images.new_empty(len(images), *images.shape[2:], dtype=torch.uint8)
-        with evaluating(self), torch.inference_mode():
-            for rows, columns, logits in self._parts(images):
-                found[:, rows, columns] = logits.argmax(1).to(torch.uint8)
-        return found
 
     def pictures(self, batch: Batch) -> dict[str, Picture]:
         """`batch`: its first windows as the network sees them, under the colours of their masks."""

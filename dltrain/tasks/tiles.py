@@ -1,6 +1,6 @@
 """Images of any size: whole, or in tiles that overlap, with mirrored borders (Ronneberger et al. 2015, figure 2).
 
-What is answered is what the network says of the whole image. A network says which sides it takes: k * `stride` +
+What is answered is what the network says of the whole image. Its `sides` say which it takes: k * `stride` +
 `offset`; and how far an output looks, in pixels on each side: `margin`. Where its outputs lose as much as that
 (`lost`), the image is mirrored all around; where they lose nothing (the network pads), at the bottom and at the right,
 up to the next side that it takes.
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.config.sides import Sides
+from dltrain.data.joint import mirror
 
 WHOLE = 1024  # longer side of images that go whole, if nobody says more
 
@@ -55,7 +56,7 @@ def in_parts(model: nn.Module, images: Tensor, tile: int | None = None) -> Itera
     `tile`: sides of images that go whole, and of the tiles of larger ones; None: 1,024 and 512, more for networks that
     look far. Beside the images, memory is that of one part.
     """
-    sides = Sides.of(model)
+    sides: Sides = model.sides  # type: ignore[assignment]
     height, width = images.shape[2:]
     is_whole = max(height, width) <= (max(WHOLE, 2 * sides.tile) if tile is None else tile)
     side = None if is_whole else sides.tile if tile is None else tile
@@ -76,17 +77,9 @@ def _taken(images: Tensor, down: Cut, across: Cut) -> Tensor:
         if cut.start >= 0 and cut.start + cut.side <= size:
             images = images.narrow(dimension, cut.start, cut.side)
             continue
-        at = mirrored(torch.arange(cut.start, cut.start + cut.side), size)
+        (at,) = mirror(torch.arange(cut.start, cut.start + cut.side)[None], torch.tensor([size]))
         low, high = int(at.min()), int(at.max())
         part = images.narrow(dimension, low, high + 1 - low)  # so that no more than the tile is copied
         images = part.index_select(dimension, (at - low).to(images.device))
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return images.contiguous(memory_format=layout)
-
-
-def mirrored(at: Tensor, size: int) -> Tensor:
-    """Positions 0 … size-1 of any positions, mirrored at the borders without repeating them: -1 is 1."""
-    if size == 1:
-        return torch.zeros_like(at)
-    at = at.remainder(2 * (size - 1))
-    return torch.minimum(at, 2 * (size - 1) - at)

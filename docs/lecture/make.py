@@ -103,9 +103,7 @@ def cells_table(folder: Path, rows: Rows) -> None:
 def answers(run: Path, images: Path) -> list[np.ndarray]:
     """The class of each pixel, (H, W), that a network answers with for each image of a folder."""
     loaded = dltrain.load(run)
-    mean, std = (torch.tensor(value) for value in (loaded.spec.mean, loaded.spec.std))
-    pixels = [torch.from_numpy(np.array(Image.open(path), np.float32)) for path in sorted(images.iterdir())]
-    return [loaded.task.classes((one[None, None] / 255 - mean) / std)[0].numpy() for one in pixels]
+    return [loaded.predict(path) for path in sorted(images.iterdir())]
 
 
 def cells(folder: Path, row: dict[str, str]) -> tuple[float, int]:

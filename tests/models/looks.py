@@ -29,8 +29,8 @@ def reach(net: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
 def _rows(net: nn.Module, image: Tensor, across: bool) -> tuple[int, int]:
     image = (image.mT if across else image).contiguous().requires_grad_()
     out = net(image)[0, 0]
-    out, lost = (out.mT if across else out), int(net.lost)  # type: ignore[arg-type]
-    stride = int(net.stride)  # type: ignore[arg-type]
+    out, lost = (out.mT if across else out), net.sides.lost  # type: ignore[union-attr]
+    stride = net.sides.stride  # type: ignore[union-attr]
     first = out.shape[0] // 2 // stride * stride
     last = first + (out.shape[0] - 1) % stride
     seen = []

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dltrain.config import model as settings
 from dltrain.config.model import Norm, Padding, Up
+from dltrain.config.sides import Sides
 from dltrain.models import build_model, outline
 from dltrain.models.unet import DoubleConv, Expand
 from tests.models.looks import reach, round_up
@@ -56,7 +57,7 @@ def test_shapes_at_every_level_are_those_of_the_papers_figure() -> None:
         assert found[f"expanding.{level}.convs.conv2"] == [(channels, second, second)]
         assert net.expanding[level].convs.conv1.conv.in_channels == 2 * channels  # half of them copied
     assert found["output"] == [(2, 388, 388)]
-    assert (net.stride, net.offset, net.margin, net.lost) == (16, 12, 92, 92)
+    assert net.sides == Sides(stride=16, offset=12, margin=92, lost=92)
 
 
 def closed_form(cfg: settings.UNet, channels: int, outputs: int) -> int:
@@ -228,7 +229,7 @@ def test_sides_that_it_takes_and_gives(padding: Padding, up: Up, depth: int) -> 
     net = outline(cfg, (1, first, second), 1)
     out = net(torch.zeros(1, 1, first, second, device="meta"))
     assert out.shape[2:] == (fits[first], fits[second])
-    assert (net.stride, net.offset, net.lost) == (cfg.stride, cfg.offset, cfg.lost)
+    assert net.sides == Sides(cfg.stride, cfg.offset, cfg.margin, cfg.lost)
 
 
 def test_sides_in_words() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dltrain.config import model as settings
 from dltrain.config.compose import compose
 from dltrain.config.model import Norm, Up
+from dltrain.config.sides import Sides
 from dltrain.models import build_model, outline
 from tests.models.looks import reach, round_up
 from tests.models.test_unet import EXACT, drawn, noise, two, up_by_hand
@@ -167,5 +168,5 @@ def test_outputs_look_as_far_as_the_margin(blocks: list[int], up: Up, stem: sett
     net = build_model(cfg, (1, *size), 1)
     above, below = reach(net, size)
     assert below <= above  # a convolution of stride 2 looks at the pixel above, and not below
-    assert round_up(above, stride) == net.margin == cfg.margin((64, 64))
-    assert (net.stride, net.offset, net.lost) == (stride, 0, 0)
+    assert round_up(above, stride) == cfg.margin((64, 64))
+    assert net.sides == Sides(stride, 0, cfg.margin((64, 64)), 0)

@@ -71,7 +71,7 @@ def test_images_of_every_size_and_number_get_the_networks_answers(exported: tupl
     """Independent of the mode's own check: other images, other sizes, softmax of the network's own outputs."""
     name = exported[0]
     run = dltrain.load(name)
-    sides = Sides.of(run.model)
+    sides = run.model.sides
     session = onnxruntime.InferenceSession(f"{name}-onnx/model.onnx", providers=["CPUExecutionProvider"])
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (run.spec.mean, run.spec.std))
     least = sides.up(2 * sides.lost + 1)
@@ -106,7 +106,7 @@ def test_the_reader_in_the_docs_gives_predicts_masks(exported: tuple[str, str], 
 
 def test_the_file_tells_what_it_takes_and_gives(exported: tuple[str, str], here: Path) -> None:
     name, said = exported
-    about, sides = about_of(name), Sides.of(dltrain.load(name).model)
+    about, sides = about_of(name), dltrain.load(name).model.sides
     assert about["input"]["shape"] == ["batch", 3, "height", "width"]
     rim = f" - {2 * sides.lost}" if sides.lost else ""
     assert about["output"] == {"name": "probabilities", "shape": ["batch", 3, f"height{rim}", f"width{rim}"]}

@@ -16,6 +16,7 @@ from dltrain.config.compose import compose
 from dltrain.config.messages import Mistake
 from dltrain.config.segmentation import Segmentation as Settings
 from dltrain.config.segmentation import SegmentationLoss
+from dltrain.config.sides import Sides
 from dltrain.config.spec import IGNORED, DataSpec, Target
 from dltrain.engine.optimizers import build_optimizers
 from dltrain.engine.random import Position
@@ -37,7 +38,7 @@ SPEC = DataSpec("cells", (1, 16, 16), Target.mask, NAMES, {"train": 9, "val": 4}
 class Given(nn.Module):
     """Logits that follow from each pixel alone: nothing that a network does stands between."""
 
-    stride, offset, margin, lost = 1, 0, 0, 0
+    sides = Sides(stride=1, offset=0, margin=0, lost=0)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([torch.sin(9 * x + k) * 3 for k in range(K - 1)] + [x - 99], 1)
@@ -208,7 +209,7 @@ def test_accumulation_equals_the_whole_batch(loss: SegmentationLoss, padding: mo
 
 def test_without_padding_the_middle_of_the_mask_is_learned() -> None:
     model = unet(models.Padding.valid, norm=models.Norm.none)
-    lost = model.lost
+    lost = model.sides.lost  # type: ignore[union-attr]
     assert isinstance(lost, int)
     assert lost > 0
     batch = make_batch(2, (32, 28))
@@ -289,7 +290,6 @@ def test_evaluation_leaves_no_trace() -> None:
 
     before = trace()
     task.predict(batch.images)
-    task.classes(batch.images)
     for draw in (*task.evaluate([batch]).pictures.values(), *task.pictures(batch).values()):
         draw()
     assert all(torch.equal(a, b) for a, b in zip(before, trace(), strict=True))
@@ -297,13 +297,12 @@ def test_evaluation_leaves_no_trace() -> None:
 
 
 @pytest.mark.parametrize("padding", models.Padding)
-def test_predictions_are_shares_of_any_image_and_classes_their_largest(padding: models.Padding) -> None:
+def test_predictions_are_shares_of_any_image(padding: models.Padding) -> None:
     task = make_task(unet(padding), tile=36)
     images = torch.randn(2, 1, 45, 31, generator=torch.Generator().manual_seed(0))
     values = task.predict(images).values
     assert values.shape == (2, K, 45, 31)
     torch.testing.assert_close(values.sum(1), torch.ones(2, 45, 31))
-    assert torch.equal(task.classes(images), values.argmax(1).to(torch.uint8))
     assert task.training
 
 
