@@ -33,6 +33,7 @@ from dltrain.models.torchvision_names import Names, from_torchvision
 PEERS = {"alexnet": "alexnet", "inception_v1": "googlenet"} | {
     name: name for name in table.options("model") if name.startswith(("vgg", "resnet"))
 }
+SIDES = {"mlp": 28, "mlp_300_100": 28, "lenet5_caffe": 28, "dcgan": 64}
 PHOTOGRAPHS = ("alexnet", "inception_v1", "vgg", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
@@ -139,7 +140,7 @@ def main() -> None:
     print(f"{'network':<24}{'':>6}{'images':>11}{'batch':>6}{'ours img/s':>12}{'theirs':>12}{'ratio':>8}{'spread':>15}")
     for name in args.names or [*table.options("model"), "vgg16 model.norm=batch"]:
         large = name.startswith(PHOTOGRAPHS)
-        side = (args.size or 224) if large else 28 if name.startswith(("mlp", "lenet5_caffe")) else 32
+        side = (args.size or 224) if large else SIDES.get(name, 32)
         shape = (1 if name.startswith(("mlp", "lenet")) else 3, side, side)
         batch = args.batch or (16 if large and not cuda else 128)
         for precision in args.precision:

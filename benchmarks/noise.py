@@ -45,21 +45,24 @@ class Training:
             task.model = network
         self.network: nn.Module = task.model  # type: ignore[assignment]
         task.to(device, memory_format=self.env.memory_format).train()
-        (update,) = task.updates()  # type: ignore[operator]
-        (optimizer,) = build_optimizers(cfg.optim, [update], device).values()
+        updates = task.updates()  # type: ignore[operator]
+        optimizers = list(build_optimizers(cfg.optim, updates, device).values())  # one an update: each has a module
         scaler = make_scaler(cfg.precision, self.env.precision, device)
-        named = list(update.module.named_parameters())
-        self.turn = Turn(update, 0, named, optimizer, device, self.env.precision, scaler, True)
-        if cfg.trainer.compile:
-            update.module.compile()
+        self.turns = []
+        for index, (update, optimizer) in enumerate(zip(updates, optimizers, strict=True)):
+            named = list(update.module.named_parameters())
+            self.turns.append(Turn(update, index, named, optimizer, device, self.env.precision, scaler, True))
+            if cfg.trainer.compile:
+                update.module.compile()
         images = torch.randn(batch, *shape).to(device).contiguous(memory_format=self.env.memory_format)
         ids = torch.arange(batch, device=device)
         targets = (images[:, 0] > 0).to(torch.uint8) if masks else ids % classes
         self.batch = Batch(images, targets, ids)
 
     def step(self) -> None:
-        """One update, as in a run."""
-        apply_update(self.cfg, self.turn, self.batch, Position(step=self.steps), TINY_LR)
+        """Each update once, as in a run."""
+        for turn in self.turns:
+            apply_update(self.cfg, turn, self.batch, Position(step=self.steps), TINY_LR)
         self.steps += 1
 
     def seconds(self, steps: int) -> float:

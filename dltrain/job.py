@@ -14,8 +14,9 @@ from typing import Any
 
 from dltrain import lock, run, signals
 from dltrain.config.check import check, check_data
+from dltrain.config.check_task import check_tile
 from dltrain.config.messages import Failure, Mistake, command, ready_to_paste
-from dltrain.config.mode import Compare, Config, Eval, Export, LookAtData, Predict, Reproduce, Summary, Train
+from dltrain.config.mode import Compare, Config, Eval, Export, Generate, LookAtData, Predict, Reproduce, Summary, Train
 from dltrain.config.spec import DataSpec
 from dltrain.report.terminal import Screen
 
@@ -43,10 +44,13 @@ def prepare(words: list[str], screen: Screen, described: dict[str, DataSpec] | N
     check(cfg)
     if isinstance(cfg, Compare | LookAtData):  # these look at runs and files themselves
         return Job(cfg, None, composed)
-    if isinstance(cfg, Eval | Predict | Export | Reproduce) or (isinstance(cfg, Summary) and cfg.run is not None):
+    of_a_run = isinstance(cfg, Eval | Predict | Export | Generate | Reproduce)
+    if of_a_run or (isinstance(cfg, Summary) and cfg.run is not None):
         from dltrain import opened
 
-        return Job(cfg, opened.spec_for(cfg, screen.line), composed)
+        spec = opened.spec_for(cfg, screen.line)
+        check_tile(cfg, spec)
+        return Job(cfg, spec, composed)
     if cfg.init.name == "run":
         source = run.find(cfg.init.source, "init.source")
         if not run.Run(source).has_checkpoint:
@@ -191,6 +195,10 @@ def _look(job: Job, screen: Screen) -> int:
         from dltrain.modes import export
 
         return export.run(cfg, spec, screen)
+    if isinstance(cfg, Generate):
+        from dltrain.modes import generate
+
+        return generate.run(cfg, spec, screen)
     if isinstance(cfg, Summary):
         from dltrain.modes import summary
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dltrain import checkpoint, data
 from dltrain.config import trust as trusting
+from dltrain.config.adversarial import Adversarial
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import Config
 from dltrain.config.spec import DataSpec, Target
@@ -26,12 +27,15 @@ from dltrain.models import outline
 from dltrain.run import Run, find, shown
 from dltrain.tasks.build import build_task
 
+if TYPE_CHECKING:
+    from dltrain.measuring.measures import Measures
+
 Source = str | Path | Image.Image | np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A trained network, ready to use: `loaded.predict("cat.jpg")`, or with batches of your own:
+    """A trained network, ready to use: `loaded.predict("cat.jpg")`, `loaded.generate(16)`, or with batches of your own:
 
     `loaded.task.predict(torch.stack([loaded.preprocess(file) for file in files])).values`, (B, K); of a segmentation
     (B, K, H, W), of images of one size.
@@ -58,6 +62,22 @@ class Loaded:
             return mask if mask.shape == size else nearest(mask, (0, 0, mask.shape[1], mask.shape[0]), size)
         values: Tensor = self.task.predict(self.preprocess(source)[None].to(device)).values[0]
         return dict(zip(self.class_names or self.value_names, values.tolist(), strict=True))
+
+    def generate(self, n: int, seed: int | None = None) -> np.ndarray[Any, Any]:
+        """`n` images of a generator, uint8: (n, H, W), or (n, H, W, 3) in colour.
+
+        Image i depends on the seed (the run's own by default) and on i alone: it is that of `mode=generate`. Raises
+        Mistake if the network is no generator.
+        """
+        if not isinstance(self.config.task, Adversarial):
+            raise Mistake(
+                f"{self.config.model.title} says something of images, and makes none",
+                allowed="generate(n, seed) of a generator, as model=dcgan trains one; predict(image) of this network",
+            )
+        if n < 1:
+            raise ValueError(f"n is 1 or more, not {n}")
+        pixels = self.task.generate(self.task.latents(self.config.seed if seed is None else seed, n)).numpy()
+        return pixels[:, 0] if pixels.shape[1] == 1 else np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 
 def load(
@@ -90,8 +110,12 @@ def open_task(
     which: Literal["best", "last"],
     say: Callable[[str], None],
     train_targets: Tensor | None = None,
+    measures: "Measures | None" = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """The task with the weights that the run is judged by, in evaluation mode on the CPU; and the whole checkpoint."""
+    """The task with the weights that the run is judged by, in evaluation mode on the CPU; and the whole checkpoint.
+
+    `train_targets` and `measures` are needed to evaluate alone: see `build_task`.
+    """
     state = checkpoint.load(folder, which, say)
     if state is None:
         raise Mistake(f"{folder} has no checkpoint yet", type_this=f"dltrain resume={shown(folder)}")
@@ -102,7 +126,7 @@ def open_task(
     # The first weights are drawn and at once replaced: who calls this finds the generator as it was.
     generator = torch.default_generator.get_state()
     try:
-        task: Any = build_task(config, spec, train_targets)
+        task: Any = build_task(config, spec, train_targets, measures=measures)
     finally:
         torch.default_generator.set_state(generator)
     try:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dltrain import data
 from dltrain.config.check import check_data
+from dltrain.config.data import MaskFolder, Masks
 from dltrain.config.messages import Mistake, require_extra
-from dltrain.config.mode import Config, Eval, Export, Predict, Reproduce, Summary, Train
+from dltrain.config.mode import Config, Eval, Export, Generate, Predict, Reproduce, Summary, Train
 from dltrain.config.overlay import anew
 from dltrain.config.spec import DataSpec
 from dltrain.data.imageset import Say
@@ -29,11 +30,13 @@ def spec_for(cfg: Config, say: Say) -> DataSpec:
         return to_predict(cfg, say)
     if isinstance(cfg, Export):
         return to_export(cfg, say)
+    if isinstance(cfg, Generate):
+        return _to_make(cfg, say)
     assert isinstance(cfg, Summary)
     return as_recorded(cfg, say)
 
 
-def as_recorded(cfg: Predict | Export | Summary, say: Say) -> DataSpec:
+def as_recorded(cfg: Predict | Export | Generate | Summary, say: Say) -> DataSpec:
     """The data as the run saw them: they need not be there any more. Raises Mistake if there is no checkpoint."""
     assert cfg.run is not None
     record = Run(find(cfg.run, "run"))
@@ -44,6 +47,8 @@ def as_recorded(cfg: Predict | Export | Summary, say: Say) -> DataSpec:
         raise Mistake(
             f"{record.path / 'environment.json'}: images of {recorded.shape} are larger than data.size may be"
         )
+    if recorded is not None and not cfg.model.takes(recorded.shape[1:]):
+        raise Mistake(f"{record.path / 'environment.json'}: {cfg.model.title} has no images of {recorded.shape}")
     return data.describe(cfg, say) if recorded is None else recorded
 
 
@@ -61,13 +66,13 @@ def to_export(cfg: Export, say: Say) -> DataSpec:
     if cfg.output is not None and cfg.output.endswith(".onnx"):
         raise Mistake(
             f"output={safe_text(cfg.output)} is the name of a file, and what is made is a folder",
-            allowed="a folder, in which model.onnx and preprocess.json will lie",
+            allowed="a folder, in which model.onnx will lie, and what a reader of it has to know",
             type_this=shlex.join([f"output={cfg.output.removesuffix('.onnx')}"]),
         )
     return _to_make(cfg, say)
 
 
-def _to_make(cfg: Predict | Export, say: Say) -> DataSpec:
+def _to_make(cfg: Predict | Export | Generate, say: Say) -> DataSpec:
     spec = as_recorded(cfg, say)
     assert cfg.run is not None
     check_output(cfg.output, find(cfg.run, "run") / cfg.mode)
@@ -91,6 +96,8 @@ def to_evaluate(cfg: Eval, say: Say) -> DataSpec:
         return data.describe(cfg, say)
     # Normalization of images and of values belongs to the weights: it stays the run's, also for other images.
     cfg.data.mean, cfg.data.std = list(recorded.mean), list(recorded.std)
+    if isinstance(cfg.data, Masks):
+        _learned_masks(cfg.data, recorded)
     spec = data.describe(cfg, say)
     for name in ("shape", "target", "class_names", "value_names", "ignore_index"):
         now, then = getattr(spec, name), getattr(recorded, name)
@@ -107,6 +114,16 @@ def to_evaluate(cfg: Eval, say: Say) -> DataSpec:
         value_mean=recorded.value_mean,
         value_std=recorded.value_std,
     )
+
+
+def _learned_masks(settings: Masks, recorded: DataSpec) -> None:
+    """What training found in the masks and their images stays the run's: its window, and the values of its classes."""
+    height, width = recorded.shape[1:]
+    settings.crop = f"{height}x{width}"
+    if isinstance(settings, MaskFolder) and (settings.mask_values, settings.mask_colors, settings.class_names) == (
+        None, None, None
+    ):  # fmt: skip
+        settings.mask_values = list(range(recorded.num_outputs))
 
 
 def to_resume(cfg: Train, spec: DataSpec) -> None:

@@ -20,9 +20,19 @@ _owner = 0  # the process that installed the handlers: a forked worker has them 
 _patience = 0
 
 
+class StopAskedError(Exception):
+    """A signal came while something was under way that is simply done again on resume."""
+
+
 def requested() -> str | None:
     """The signal that asked to stop (`SIGINT`, `SIGTERM`, …), None if none did."""
     return _requested
+
+
+def stop_if_asked() -> None:
+    """Raise StopAskedError if a signal has asked to stop."""
+    if requested() is not None:
+        raise StopAskedError
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

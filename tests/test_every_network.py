@@ -5,6 +5,7 @@ Small members of the families in the default tests, every name in the slow ones.
 
 import csv
 import json
+import math
 import re
 import shlex
 import shutil
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from dltrain import data
+from dltrain import checkpoint, data
 from dltrain.cli import main
 from dltrain.config.compose import compose
 from dltrain.config.overlay import model_words
@@ -25,6 +27,8 @@ from dltrain.text import SHOWN
 from tests.models.family import (
     CLASSIFIER_NAMES,
     CLASSIFIERS,
+    GENERATOR_NAMES,
+    GENERATORS,
     MASK_NAMES,
     NAMES,
     WITH_MASKS,
@@ -35,9 +39,11 @@ from tests.models.family import (
 )
 
 DRY = ["trainer.dry_run=true", "trainer.batch_size=2", "trainer.threads=1", "log=quiet", "device=cpu"]
+UNJUDGED = ["task.judge=none", "task.samples=6"]
 CLASSES = ("cat", "dog", "owl")
 EACH = 8  # photos of a class
-ROOTS = {"folder": "photos", "csv": "photos.csv", "array": "set.npz", "mask_folder": "cells"}
+ROOTS = {"folder": "photos", "csv": "photos.csv", "array": "set.npz", "mask_folder": "cells", "images": "cells/images"}
+OF_IMAGES = ("digits", "digits_pose", "csv", "array", "folder", "images")  # what a generator learns from
 every_name = pytest.mark.parametrize("name", NAMES)
 
 
@@ -100,11 +106,38 @@ def test_every_family_that_answers_for_each_pixel_trains_on_masks(words: tuple[s
     assert main([*words, *set_words(of), *DRY]) == 0
 
 
+@pytest.mark.parametrize("of", OF_IMAGES)
+@pytest.mark.parametrize("words", [m.words for m in GENERATORS], ids=" ".join)
+def test_every_family_that_generates_trains_on_images(words: tuple[str, ...], of: str) -> None:
+    assert main([*words, *set_words(of), *UNJUDGED, *DRY]) == 0
+
+
+@pytest.mark.parametrize("words", [m.words for m in GENERATORS], ids=" ".join)
+def test_both_updates_of_a_generator_move_all_weights_and_losses_stay_finite(words: tuple[str, ...]) -> None:
+    few = [*UNJUDGED, "trainer.batch_size=16", "trainer.threads=1", "log=quiet", "data.train_per_class=8"]
+    for steps in (1, 4):
+        assert main([*words, *few, f"trainer.steps={steps}", f"output=after{steps}"]) == 0
+    first, later = (checkpoint.load(Path(f"after{steps}"), "last", print) for steps in (1, 4))
+    assert first is not None
+    assert later is not None
+    weights = [name for name, value in first["task"].items() if value.ndim > 1]
+    assert {part for name in weights for part in ("generator", "discriminator") if part in name} == {
+        "generator",
+        "discriminator",
+    }
+    assert [name for name in weights if torch.equal(first["task"][name], later["task"][name])] == []
+    with Path("after4", "metrics.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    losses = [float(row[f"train/{name}/loss"]) for name in ("discriminator", "generator")]
+    assert all(math.isfinite(loss) and loss > 0 for loss in losses)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "of"),
     [(name, of) for name in CLASSIFIER_NAMES for of in ("digits", "digits_pose", "csv", "array", "folder")]
-    + [(name, of) for name in MASK_NAMES for of in ("digit_scenes", "mask_folder")],
+    + [(name, of) for name in MASK_NAMES for of in ("digit_scenes", "mask_folder")]
+    + [(name, of) for name in GENERATOR_NAMES for of in OF_IMAGES],
 )
 def test_every_network_trains_with_nothing_but_model_and_data(name: str, of: str) -> None:
     assert main([f"model={name}", *set_words(of), *DRY]) == 0
@@ -116,6 +149,10 @@ def test_every_network_trains_with_nothing_but_model_and_data(name: str, of: str
         ("model=vgg16 data=digits", (32, 32), "zero-padded from 28x28 to 32x32"),
         ("model=vgg11 model.convs=[1,1,1,1,1,1] data=digits", (64, 64), "zero-padded from 28x28 to 64x64"),
         ("model=resnet18 data=digits", (28, 28), ""),
+        ("model=dcgan data=digits", (28, 28), ""),
+        ("model=dcgan data=digits data.size=32", (32, 32), "zero-padded from 28x28 to 32x32"),
+        ("model=dcgan data=array data.root=set.npz", (28, 28), "from 12x14 to 28x28"),
+        ("model=dcgan data=folder data.root=photos", (64, 64), ""),
         ("model=attention_cnn data=digits", (32, 32), "zero-padded from 28x28 to 32x32"),
         ("model=alexnet model.stem=large data=digits", (63, 63), "zero-padded from 28x28 to 63x63"),
         ("model=alexnet model.stem=large model.form=paper data=digits_pose", (67, 67), "from 32x32 to 67x67"),

@@ -18,7 +18,7 @@ from dltrain.engine import loop
 from dltrain.run import Run
 from tests.faults.compare import run_differences
 from tests.faults.killing import dltrain
-from tests.models.family import NAMES, answers_per_pixel, every_member, few_pixels
+from tests.models.family import NAMES, answers_per_pixel, every_member, few_pixels, generates
 
 ELSEWHERE = {
     ("data", "mnist"): "needs files: tests/test_experiments.py",
@@ -28,7 +28,7 @@ ELSEWHERE = {
     ("data", "cifar100"): "needs files: tests/data/test_cifar.py",
     ("data", "csv"): "needs a table: tests/data/test_csv.py",
     ("data", "array"): "needs arrays: tests/data/test_arrays.py",
-    ("data", "images"): "no task learns from it: tests/data/test_images.py",
+    ("data", "images"): "needs a folder: tests/test_every_network.py",
     **{("data", name): "needs files: tests/data" for name in ("mask_folder", "em", "camvid", "pets", "voc2012")},
     ("init", "run"): "needs a run: tests/engine/test_loop.py",
     **{("experiment", name): "long: tests/test_experiments.py" for name in table.options("experiment")},
@@ -37,6 +37,7 @@ EXTRA = {  # what lets an option do its work in a few steps
     "precision=fp16": ["precision.init_scale=1e9", "precision.growth_interval=2"],  # overflows, then grows
     "task=regression": ["data=digits_pose", "task.loss=huber", "task.delta=0.5"],
     "task=segmentation": ["task.loss=both", "task.balanced=true"],
+    "task=adversarial": ["task.loss=hinge", "task.r1=1", "task.r1_every=2", "task.discriminator_steps=2"],
     "clip=norm": ["clip.max_norm=0.1"],
     "clip=value": ["clip.max_value=0.001"],
     "schedule=step": ["schedule.milestones=[1]", "schedule.warmup=0.5"],
@@ -57,6 +58,7 @@ WORDS += ["trainer.ema=0.5", "trainer.save_every=2", "data.augment.rotate=10", "
 
 FEW = ["data.classes=[3,7]", "data.train_per_class=20"]
 SCENES = ["data=digit_scenes", "data.size=32", "data.train_scenes=40"]
+UNJUDGED = ["task.judge=none", "task.samples=20"]
 MORE = ["trainer.batch_size=10", "optim.lr=0.01"]  # 3 epochs of 4 steps here too
 
 
@@ -64,6 +66,9 @@ def words_for(option: str) -> list[str]:
     group = option.partition("=")[0]
     if option in ("data=digit_scenes", "task=segmentation"):
         return [*words_of_network(("model=unet", "model.depth=2", "model.base_channels=2")), *EXTRA.get(option, [])]
+    if option == "task=adversarial":
+        network = ("model=dcgan", "model.base_channels=4", "model.discriminator_norm=spectral")
+        return [*words_of_network(network), *EXTRA[option]]
     words = [option, *EXTRA.get(option, []), *WORDS]
     if "data=digits_pose" in words:  # turned at random, its targets would be wrong
         words = [word.replace("data.augment.rotate=10", "data.augment.cutout=6") for word in words]
@@ -81,7 +86,7 @@ def words_of_network(network: tuple[str, ...]) -> list[str]:
     known = {key.name for key in keys_of(table.schema("model", name), "model.")}
     words = [word for word in WORDS if not word.startswith("model.") or word.partition("=")[0] in known]
     words = [word for word in words if not word.startswith("trainer.batch_size")]
-    of = SCENES if answers_per_pixel(name) else FEW
+    of = SCENES if answers_per_pixel(name) else [*FEW, *UNJUDGED] if generates(name) else FEW
     return [*network, *words, *of, *MORE, *few_pixels(network), "log=quiet"]
 
 
@@ -133,7 +138,7 @@ def check_goes_on(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main([*words, "output=whole"]) == 0
     found = Run(Path("whole")).results()
     assert (found["status"], found["steps"], found["epochs"]) == ("completed", 12, 3)
-    assert {"test/accuracy", "test/r2", "test/mean_iou"} & found["metrics"].keys()
+    assert {"test/accuracy", "test/r2", "test/mean_iou", "test/nearest_distance"} & found["metrics"].keys()
     with monkeypatch.context() as patch:
         fail_in_step(patch, 7)  # the last checkpoint is step 6's, inside an epoch
         assert main([*words, "output=cut"]) == 1

@@ -7,7 +7,9 @@ import csv
 import os
 import statistics
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,11 @@ PROMISED = {
     "em_unet": 0.92,
     "camvid_unet": 0.5,
 }
+GENERATORS = {  # FID at most, as a share of what a run begins with: the judge decides how large it is
+    "digits_dcgan": 0.1,
+    "mnist_dcgan": 0.1,
+}
+RAREST = 0.04  # share of a class among a generator's samples at least
 METRIC = {  # of the others the accuracy
     "digits_pose_lenet5": "test/r2",
     "scenes_unet": "test/mean_iou",
@@ -40,6 +47,7 @@ LONG = (  # too long for the first steps of each to be tried in every run
     "scenes_unet",
     "em_unet",
     "camvid_unet",
+    "mnist_dcgan",
 )
 SEEDS = {"em_unet": (0,), "camvid_unet": (0,)}  # half an hour a run; of the others 0, 1, 2
 FOLDERS = {"mnist": "MNIST", "fashion": "FashionMNIST"}  # where torchvision's root is that of all sets
@@ -67,10 +75,14 @@ def words_for(name: str) -> list[str]:
 
 
 def test_every_experiment_is_tested() -> None:
-    assert set(PROMISED) | {"none"} == set(table.options("experiment"))
+    assert set(PROMISED) | set(GENERATORS) | {"none"} == set(table.options("experiment"))
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in PROMISED])
+def some(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in names]
+
+
+@pytest.mark.parametrize("name", some(PROMISED))
 def test_the_loss_falls_from_the_start(name: str) -> None:
     """The first steps of the experiment, by its own recipe but for the length."""
     losses = []
@@ -79,6 +91,36 @@ def test_the_loss_falls_from_the_start(name: str) -> None:
         assert main([*words, f"output={steps}"]) == 0
         losses.append(Run(Path(str(steps))).results()["metrics"]["val/loss"])
     assert losses[1] < 0.7 * losses[0], losses
+
+
+def fid_at_first(name: str) -> float:
+    words = [*words_for(name), "trainer.steps=1", "trainer.threads=1", "log=quiet", "output=first"]
+    assert main(words) == 0
+    return float(Run(Path("first")).results()["metrics"]["val/fid"])
+
+
+@pytest.mark.parametrize("name", some(GENERATORS))
+def test_the_distance_falls_from_the_start(name: str) -> None:
+    """The first steps of the experiment, by its own recipe but for the length."""
+    first = fid_at_first(name)
+    words = [*words_for(name), "trainer.steps=300", "trainer.ema=0.95", "trainer.threads=1", "log=quiet"]
+    assert main([*words, "output=later"]) == 0
+    assert Run(Path("later")).results()["metrics"]["val/fid"] < 0.7 * first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GENERATORS)
+def test_every_class_is_made_and_the_distance_reached(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each of three seeds, by the command in the experiment's head; with all cores."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    first = fid_at_first(name)
+    assert main(["-m", *words_for(name), "seed=0,1,2", f"trainer.threads={os.cpu_count()}", "output=sweep"]) == 0
+    with Path("sweep/sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    for row in rows:
+        assert float(row["test/rarest_class"]) >= RAREST, row
+        assert float(row["test/fid"]) <= GENERATORS[name] * first, (row, first)
 
 
 @pytest.mark.slow

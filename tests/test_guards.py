@@ -128,8 +128,11 @@ def test_nothing_is_changed_in_place_in_models() -> None:
     assert [name for name, text in CODE.items() if name.startswith("dltrain/models/") and "inplace=True" in text] == []
 
 
-ROOMS = ("config", "data", "report", "models", "tasks", "engine", "modes")  # each imports from those before it
-DRAWS = {(f"dltrain/data/{name}.py", "engine") for name in ("augment", "joint", "sampling")}  # engine/random.py draws
+# each imports from those before it
+ROOMS = ("config", "data", "report", "models", "tasks", "measuring", "engine", "modes")
+DRAWS = {
+    (f"dltrain/{name}.py", "engine") for name in ("data/augment", "data/joint", "data/sampling", "tasks/adversarial")
+}
 
 
 def rooms_imported(text: str) -> set[str]:

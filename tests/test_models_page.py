@@ -126,6 +126,16 @@ def test_squeeze_and_excitation_adds_what_its_paper_says(make: ModuleType) -> No
     assert by_hand == pytest.approx(2.5e6, rel=0.02)
 
 
+def test_both_networks_of_a_dcgan_are_counted_as_the_page_says(make: ModuleType) -> None:
+    faces = ((3, 64, 64), 1)
+    found = dict(re.findall(r"^\| `(transpose|resize|pixelshuffle)` \| .* \| ([\d,]+) \|$", PAGE, re.M))
+    kinds = ("transpose", "resize", "pixelshuffle")
+    assert found == {up: f"{make.count(f'dcgan model.up={up}', *faces)[0]:,}" for up in kinds}
+    parameters, multiply_adds = make.count("dcgan", *faces, part="discriminator")
+    words = " ".join(PAGE.split())
+    assert f"its discriminator has {parameters:,} parameters and {make.short(multiply_adds)} multiply-adds" in words
+
+
 def test_short_counts_keep_four_digits(make: ModuleType) -> None:
     counts = [61_706, 999_999, 1_727_962, 40_551_040, 138_357_544, 1_814_073_344]
     assert [make.short(n) for n in counts] == ["61,706", "999,999", "1.728 M", "40.55 M", "138.4 M", "1.814 G"]

@@ -46,7 +46,7 @@ def heads() -> list[str]:
 COMMANDS = list(
     dict.fromkeys([*blocks(README), *inline(README), *blocks(CONTRIBUTING), *inline(CONTRIBUTING), *heads()])
 )
-RECIPES = [line for line in blocks(README) if not re.search(r"experiment=|resume=|data=", line)]
+RECIPES = [line for line in blocks(README) if not re.search(r"experiment=|resume=|data=|mode=generate", line)]
 OWN = [line for line in blocks(README) if re.search(r"data=(folder|csv|array)", line)]
 
 

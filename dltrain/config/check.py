@@ -2,18 +2,20 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from dltrain.config import table
+from dltrain.config.adversarial import Adversarial
+from dltrain.config.check_adversarial import check_adversarial
+from dltrain.config.check_fit import check_fit
 from dltrain.config.check_settings import check_data_settings, check_size
 from dltrain.config.check_task import check_task_settings, check_tile
 from dltrain.config.data import Masks
-from dltrain.config.messages import Mistake
-from dltrain.config.mode import GROUPS, Compare, Config, Eval, Export, LookAtData, Predict, Reproduce, Summary
+from dltrain.config.messages import Mistake, command
+from dltrain.config.mode import GROUPS, Config, Eval, Export, Generate, Predict, Reproduce, Summary
 from dltrain.config.model import MLP, VGG, Attention, CifarResNet, Shortcut
 from dltrain.config.overlay import option_of
 from dltrain.config.ranges import check_ranges, shown
-from dltrain.config.spec import DataSpec, Target
+from dltrain.config.spec import DataSpec
 
 
 def check(cfg: Config) -> None:
@@ -36,17 +38,38 @@ def _names(cfg: Config) -> None:
 
 
 def _mode(cfg: Config) -> None:
-    if isinstance(cfg, Eval | Reproduce | Predict | Export) and cfg.run is None:
+    if isinstance(cfg, Eval | Reproduce | Predict | Export | Generate) and cfg.run is None:
         raise Mistake(
             f"mode={cfg.mode} needs a run",
             allowed="run=FOLDER or run=last",
             type_this=f"dltrain mode={cfg.mode} run=last" + (" input=photos" if isinstance(cfg, Predict) else ""),
         )
+    _suits_the_run(cfg)
     if isinstance(cfg, Predict) and cfg.input is None:
         raise Mistake(
             "mode=predict needs the images to look at",
             allowed="input=FILE, input=FOLDER with all that is below it, or a pattern: input='scans/*.png'",
             type_this="input=photos",
+        )
+
+
+def _suits_the_run(cfg: Config) -> None:
+    """A generator makes images; all others say something of images."""
+    makes_images = isinstance(cfg.task, Adversarial)
+    if isinstance(cfg, Predict) and makes_images:
+        raise Mistake(
+            f"mode=predict asks what a network says of images, and run={cfg.run} is of a generator, which makes them",
+            allowed="mode=generate for its images, mode=eval for its metrics; or the run of another network",
+            type_this=command(["mode=generate", f"run={cfg.run}"]),
+        )
+    if isinstance(cfg, Generate) and not makes_images:
+        of_its_data = [f"data={option_of('data', cfg.data)}"] if cfg.data.target_kind in Adversarial.kinds else []
+        root = getattr(cfg.data, "root", None)
+        of_its_data += [f"data.root={root}"] if of_its_data and root is not None else []
+        raise Mistake(
+            f"mode=generate makes images, and run={cfg.run} is of {cfg.model.title}, which says something of them",
+            allowed="the run of a generator, as model=dcgan trains one; mode=predict and mode=eval for this one",
+            type_this=command(["model=dcgan", *of_its_data]),
         )
 
 
@@ -57,62 +80,6 @@ def _output(cfg: Config) -> None:
             allowed="output=null; a shell keeps what is printed: dltrain mode=summary > layers.txt",
             type_this="output=null",
         )
-
-
-def _task(cfg: Config) -> None:
-    """The task must be able to learn what the data set's targets are."""
-    kind = cfg.data.target_kind
-    if kind in cfg.task.kinds or isinstance(cfg, Compare | LookAtData):
-        return
-    schemas = {group: _schemas(group) for group in ("data", "model", "task")}
-    sets = [name for name, cls in schemas["data"].items() if cls.kind in cfg.task.kinds]
-    sets.sort(key=lambda name: hasattr(schemas["data"][name], "root"))  # those that come with dltrain first
-    tasks = [name for name, cls in schemas["task"].items() if kind in cls.kinds]
-    if kind == Target.nothing and not tasks:
-        raise Mistake(
-            f"no task learns from data={cfg.data.name}: its targets are of kind {kind}",
-            allowed="mode=data looks at them; to learn classes, data=folder with one folder a class, or data=csv",
-            type_this="mode=data",
-        )
-    models = [name for name, cls in schemas["model"].items() if cls.task in tasks and cls.task != cfg.model.task]
-    if tasks and cfg.task == type(cfg.task)():  # none of its keys was typed
-        others = f"; or targets that task={cfg.task.name} can learn: data={'|'.join(sets)}" if sets else ""
-        allowed, type_this = f"task={'|'.join(tasks)} for data={cfg.data.name}{others}", f"task={tasks[0]}"
-    elif tasks and sets:
-        allowed, type_this = f"with task={cfg.task.name}: data={'|'.join(sets)}", f"data={sets[0]}"
-    else:
-        pairs = [f"model={name} data={cfg.data.name}" for name in models]
-        pairs += [f"model={option_of('model', cfg.model)} data={name}" for name in sets]
-        allowed, type_this = "; ".join(pairs[:6]), f"dltrain {pairs[0]}" if pairs else ""
-    raise Mistake(
-        f"task={cfg.task.name} cannot learn from data={cfg.data.name}: its targets are of kind {kind}",
-        allowed=allowed,
-        type_this=type_this,
-    )
-
-
-def _schemas(group: str) -> dict[str, Any]:
-    """The dataclass behind each name that can be typed."""
-    return {name: table.schema(group, name) for name in table.options(group)}
-
-
-def _answers(cfg: Config) -> None:
-    """The network must answer what the task asks: once an image, or once a pixel."""
-    asked, answered = (each == "segmentation" for each in (cfg.task.name, cfg.model.task))
-    if asked == answered or isinstance(cfg, Compare | LookAtData):
-        return
-    models = [name for name, cls in _schemas("model").items() if (cls.task == "segmentation") == asked]
-    sets = [name for name, cls in _schemas("data").items() if (cls.kind == Target.mask) == answered]
-    sets.sort(key=lambda name: hasattr(table.schema("data", name), "root"))  # those that come with dltrain first
-    option = option_of("model", cfg.model)
-    if asked:
-        what, type_this = "an answer for each image, and the masks want one for each pixel", f"model={models[0]}"
-        allowed = f"model={'|'.join(models)}"
-    else:
-        best = sets[0] if getattr(cfg.data, "root", None) is None else "mask_folder"
-        what, type_this = "an answer for each pixel, and learns from masks", f"data={best} task=segmentation"
-        allowed = f"data={'|'.join(sets)}; or, for answers to images, another model"
-    raise Mistake(f"model={option} gives {what}", allowed=allowed, type_this=type_this)
 
 
 def _model(cfg: Config) -> None:
@@ -201,11 +168,11 @@ _RULES = (
     _names,
     _mode,
     _output,
-    _task,
-    _answers,
+    check_fit,
     _model,
     check_data_settings,
     check_task_settings,
+    check_adversarial,
     _optim,
     _schedule,
     _trainer,
@@ -233,13 +200,14 @@ def check_data(cfg: Config, spec: DataSpec) -> None:
     """Raise Mistake for the first setting that this data set cannot take."""
     channels, height, width = spec.shape
     check_size(cfg.model, (height, width), "data.crop" if isinstance(cfg.data, Masks) else "data.size")
+    of_tanh = isinstance(cfg.task, Adversarial)
     for name in ("mean", "std"):
         values = getattr(cfg.data, name)
-        if values is not None and len(values) != channels:
+        if values is not None and len(values) not in (1, channels):
             raise Mistake(
                 f"data.{name}={shown(values)} has {len(values)} numbers, and the images {channels} channels",
-                allowed=f"{channels} numbers, or null",
-                type_this=f"data.{name}=null",
+                allowed=f"{channels} numbers, one for all channels, or null",
+                type_this="data.mean=[0.5] data.std=[0.5]" if of_tanh else f"data.{name}=null",
             )
     check_colours(cfg, spec)
     weights = getattr(cfg.task, "class_weights", None)

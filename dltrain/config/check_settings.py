@@ -1,6 +1,7 @@
 """What must hold within the settings of a data set, and between them and the model. Needs no data."""
 
 from dltrain.config import parse
+from dltrain.config.adversarial import Adversarial
 from dltrain.config.check_masks import check_masks
 from dltrain.config.data import Augment, Csv, DigitsPose, LoaderKind, Masks, Sampling
 from dltrain.config.messages import Mistake
@@ -51,6 +52,8 @@ def _data(cfg: Config) -> None:
         window = parse.image_size(data.crop, "data.crop")
         if window is not None and model.task == cfg.task.name:
             check_size(model, window, "data.crop")
+    elif isinstance(cfg.task, Adversarial) != (model.task == "adversarial"):
+        pass  # mode=data of images alone, which another network learns from than the one in force
     elif model.fixed_size is not None and size not in (None, model.fixed_size):
         fixed = f"{model.fixed_size[0]}x{model.fixed_size[1]}"
         raise Mistake(
@@ -67,10 +70,12 @@ def _data(cfg: Config) -> None:
             allowed="a sum below 1",
             type_this="data.val_share=0.1 data.test_share=0.2",
         )
-    if data.mean is not None and data.std is not None and len(data.mean) != len(data.std):
+    lengths = [len(values) for values in (data.mean, data.std) if values is not None and len(values) != 1]
+    if len(set(lengths)) > 1:
         raise Mistake(
             f"data.mean={shown(data.mean)} and data.std={shown(data.std)} differ in length",
-            allowed="one number a channel in each",
+            allowed="one number a channel in each, or one for all",
+            type_this="data.mean=null data.std=null",
         )
 
 

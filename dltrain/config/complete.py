@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import get_args
 
 from dltrain.config import table, trust
+from dltrain.config.check_judge import WORDS as JUDGES
 from dltrain.config.choices import Chosen, Key, alone, chosen, keys_of
 from dltrain.config.messages import Mistake, command
 from dltrain.config.mode import GROUPS
 from dltrain.config.nearest import nearest
 from dltrain.config.value import shape_of
 
-_RUNS = {"run", "runs", "resume", "init.source"}
+_RUNS = {"run", "runs", "resume", "init.source", "task.judge"}
 _WORDS = {"device": ["auto", "cpu", "cuda"], "data.size": ["auto"], "trainer.threads": ["auto"]}
 _FLAGS = ["--cfg", "--completion", "--help", "--multirun", "--version", "-m"]
 _MOST = 200
@@ -153,7 +154,8 @@ def _values(key: Key, typed: str) -> Iterable[str]:
         from dltrain import run
 
         runs = [str(folder) for folder in run.all_runs()[:_MOST]]
-        return ["last", *runs, *(path for path in _paths(typed) if path.rstrip("/") not in runs)]
+        words = JUDGES if key.name == "task.judge" else ()
+        return [*words, "last", *runs, *(path for path in _paths(typed) if path.rstrip("/") not in runs)]
     if key.free_text:
         return _paths(typed)
     if key.name in _WORDS:

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dltrain.config import saved, store, table, trust
+from dltrain.config.check_fit import images_without_masks
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import GROUPS, Config
 from dltrain.config.overlay import HORIZON, option_of, refuse_changes
@@ -102,7 +103,7 @@ def compose(overrides: list[str]) -> tuple[Config, DictConfig]:
     except Mistake:
         raise
     except Exception as error:
-        mistake = _file_sets_foreign_key(overrides)
+        mistake = _generator_beside_masks(overrides) or _file_sets_foreign_key(overrides)
         if mistake is None:
             from dltrain.config.diagnose import diagnose
 
@@ -202,6 +203,19 @@ def _refuse_change_of_folder(composed: DictConfig) -> None:
             allowed="hydra.job.chdir=false",
             type_this="hydra.job.chdir=false",
         )
+
+
+def _generator_beside_masks(overrides: list[str]) -> Mistake | None:
+    """A generator's recipe says how images are augmented, in keys that a set with masks does not have."""
+    typed = dict(word.split("=", 1) for word in overrides if "=" in word).get("model", "")
+    if typed not in table.options("model") or table.task_of("model", table.schema("model", typed)) != "adversarial":
+        return None
+    try:
+        rest = to_config(load([word for word in overrides if not word.startswith(("model=", "model."))]))
+    except Exception:
+        return None
+    rest.model = table.schema("model", typed)()
+    return images_without_masks(rest) if rest.data.target_kind == "mask" else None
 
 
 def _file_sets_foreign_key(overrides: list[str]) -> Mistake | None:

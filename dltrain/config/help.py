@@ -36,9 +36,7 @@ GROUP_SUMMARIES = {
 EXAMPLES = [
     ([], "LeNet-5 on the embedded digits"),
     (["model=mlp", "optim=adam", "trainer.epochs=5"], "other options, another length"),
-    (["clip=norm", "clip.max_norm=0.5"], "an option and its key"),
-    (["data=folder", "data.root=photos"], "your own: a folder a class"),
-    (["mode=data", "data=folder", "data.root=photos"], "look at them first"),
+    (["mode=data", "data=folder", "data.root=photos"], "look at your own folders"),
     (["mode=summary", "model=mlp", "data=mnist"], "layers, parameters, memory"),
     (["experiment=mnist_lenet5"], "a named, complete setting"),
     (["resume=last"], "go on with an unfinished run"),
@@ -46,6 +44,7 @@ EXAMPLES = [
     (["mode=compare", "runs=outputs/sweeps"], "runs side by side"),
     (["mode=eval", "run=last"], "a run's metrics again"),
     (["mode=predict", "run=last", "input=photos"], "what it says of images"),
+    (["mode=generate", "run=last", "n=64"], "images, of a generator"),
     (["mode=export", "run=last"], "as ONNX"),
     (["mode=reproduce", "run=last"], "train it again: same bits?"),
 ]

@@ -62,6 +62,13 @@ _ALIASES = {
     "action": "mode",
     "command": "mode",
     "exp": "experiment",
+    "nz": "model.latent_dim",
+    "z_dim": "model.latent_dim",
+    "ngf": "model.base_channels",
+    "ndf": "model.base_channels",
+    "n_critic": "task.discriminator_steps",
+    "num_samples": "n",
+    "num_images": "n",
 }
 _ELSEWHERE = 1.2  # what it costs to take a key of another group
 _NOT_CHOSEN = 0.2  # what it costs to take a key of an option that is not chosen
@@ -88,25 +95,6 @@ def everywhere(group: str) -> Iterator[tuple[str, type, Key]]:
             cls = table.schema(group, option)
             for key in keys_of(cls, f"{group}."):
                 yield option, cls, key
-
-
-def option_with(name: str, value: str) -> str:
-    """The option of a key's group that has the key; one that declares it itself before one that inherits it.
-
-    `value` is what was typed for it: a table's or a folder's name tells which of the user's own sets is meant.
-    """
-    found = [
-        (
-            key.owner is not cls,
-            name == "data.root" and not value.lower().endswith(cls.ending),  # type: ignore[attr-defined]
-            getattr(cls, "kind", "") == "mask",
-            option not in table.SCHEMAS[name.partition(".")[0]],  # a preset stands behind what it is one of
-            option,
-        )
-        for option, cls, key in everywhere(name.partition(".")[0])
-        if key.name == name
-    ]
-    return min(found, key=lambda one: one[:4])[4] if found else ""
 
 
 def meant(name: str, known: Chosen, value: str | None = None) -> Guess:

@@ -60,6 +60,14 @@ class Failure(Exception):
         self.resumes = resumes
 
 
+def has_module(module: str) -> bool:
+    """Whether a package is installed; it is not imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 def require_extra(module: str, extra: str, *, what: str = "") -> None:
     """Make sure that an optional package is installed, without importing it.
 
@@ -71,11 +79,7 @@ def require_extra(module: str, extra: str, *, what: str = "") -> None:
     Raises:
         Mistake: it is not installed.
     """
-    try:
-        there = importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        there = False
-    if not there:
+    if not has_module(module):
         raise Mistake(
             f"{what or module}: needs the package {module}, not installed", type_this=f'pip install "dltrain[{extra}]"'
         )

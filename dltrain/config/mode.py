@@ -83,6 +83,16 @@ class Export(Config):
 
 
 @dataclass
+class Generate(Config):
+    """Images from a trained generator: PNG files, a grid, the latents; picture i depends on seed and i alone."""
+
+    mode: str = "generate"
+    run: str | None = knob(None, "the run folder, or last", free_text=True)
+    checkpoint: Which = knob(Which.best, "which of its checkpoints")
+    n: int = knob(64, "how many images", ge=1, le=1_000_000)
+
+
+@dataclass
 class Summary(Config):
     """A network's layers, shapes, parameters, multiply-adds and memory; of a run, or of model= and data=."""
 

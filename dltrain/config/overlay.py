@@ -14,10 +14,24 @@ from dltrain.config.value import usual, written
 
 _ANYWHERE = {"log", "log.", "data.root", "data.loader", "data.workers", "trust", "mode", "hydra."}
 _RESUME = _ANYWHERE | {"resume", "trainer.max_time", "trainer.save_every", "trainer.profile"}
-_EVAL = _ANYWHERE | {"run", "checkpoint", "output", "device", "determinism", "precision", "precision.", "task."}
+_EVAL = _ANYWHERE | {"run", "checkpoint", "output", "device", "determinism", "precision", "precision."}
 _EVAL |= {f"trainer.{key}" for key in ("batch_size", "micro_batch_size", "threads", "memory_format", "compile")}
 _EVAL |= {"data.max_pixels"}
 _LOOK = _EVAL | {"input"}  # predict, export and summary
+_GENERATE = {"log", "log.", "trust", "mode", "hydra.", "run", "checkpoint", "output", "device", "determinism"}
+_GENERATE |= {"seed", "n", "trainer.threads", "trainer.memory_format"}
+# What is not learned but asked of what was learned: keys of a task that a mode reads anew, by the task's name.
+_TASK_EVAL = {
+    "segmentation": ["task.tile"],
+    "regression": ["task.delta", "task.loss"],
+    "adversarial": ["task.judge", "task.samples"],
+}
+_TASK_PREDICT = {"segmentation": ["task.tile"]}
+_OF_LOOKS = (
+    "device, determinism, precision, checkpoint, output, log.*, {}data.{{root,loader,workers,max_pixels}}, "
+    "trainer.{{batch_size,micro_batch_size,threads,memory_format,compile}}"
+)
+_OF_GENERATE = "n, seed, checkpoint, output, device, determinism, log.*, trainer.{threads,memory_format}"
 # Settings that say where, how fast and with how many stops a run goes, never what comes out; nor do those of `log`.
 WITHOUT_EFFECT = {"trainer.max_time", "trainer.save_every", "trainer.profile"}
 WITHOUT_EFFECT |= {"data.root", "data.loader", "data.workers"}
@@ -34,9 +48,12 @@ def refuse_changes(mode: str, folder: Path, of_the_run: Config, typed: dict[str,
         if mode == "train":
             _check_resume(key, folder, of_the_run, typed)
         elif mode == "eval":
-            _check_look(mode, _EVAL, key, folder, typed)
+            _check_look(mode, _EVAL, _TASK_EVAL.get(of_the_run.task.name, []), key, folder, typed)
+        elif mode == "generate":
+            _check_look(mode, _GENERATE, [], key, folder, typed)
         elif mode in ("predict", "export", "summary"):
-            _check_look(mode, _LOOK, key, folder, typed)
+            of_task = _TASK_PREDICT.get(of_the_run.task.name, []) if mode == "predict" else []
+            _check_look(mode, _LOOK, of_task, key, folder, typed)
         else:
             _check_reproduce(mode, key, folder, typed)
 
@@ -115,14 +132,15 @@ def _usual(group: str, settings: Any) -> dict[str, str]:
     return {key.name.partition(".")[2]: usual(key) for key in keys}
 
 
-def _check_look(mode: str, allowed: set[str], key: str, folder: Path, typed: dict[str, str]) -> None:
-    if not _within(key, allowed):
-        words = [word for name, word in typed.items() if _within(name, allowed) and name not in ("mode", "run")]
+def _check_look(
+    mode: str, allowed: set[str], of_task: list[str], key: str, folder: Path, typed: dict[str, str]
+) -> None:
+    every = allowed | set(of_task)
+    if not _within(key, every):
+        words = [word for name, word in typed.items() if _within(name, every) and name not in ("mode", "run")]
         raise Mistake(
             f"{typed[key]} has no say in mode={mode} run=…: the run's own is used",
-            allowed="device, determinism, precision, checkpoint, output, log.*, task.*, "
-            "data.{root,loader,workers,max_pixels}, "
-            "trainer.{batch_size,micro_batch_size,threads,memory_format,compile}",
+            allowed=_OF_GENERATE if allowed is _GENERATE else _OF_LOOKS.format("".join(f"{one}, " for one in of_task)),
             type_this=command([f"mode={mode}", f"run={folder}", *dict.fromkeys(words)]),
         )
 

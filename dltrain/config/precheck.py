@@ -6,10 +6,11 @@ A mistake carries the command as it should be, checked in its turn, so that what
 from collections.abc import Iterable
 
 from dltrain.config import forms, table
+from dltrain.config.belongs import not_for, option_with, what_chooses
 from dltrain.config.choices import Chosen, Key, alone, as_given, chosen, keys_of
 from dltrain.config.line import Line, Slip, Word
 from dltrain.config.lists import several_runs
-from dltrain.config.meant import Guess, everywhere, group_with, key_names, meant, nearest_option, option_with
+from dltrain.config.meant import Guess, everywhere, group_with, key_names, meant, nearest_option
 from dltrain.config.messages import Mistake, command
 from dltrain.config.mode import GROUPS, Config
 from dltrain.config.nearest import is_near
@@ -191,22 +192,15 @@ def _belongs_to_other_option(line: Line, word: Word, known: Chosen) -> None:
     if option:
         lacking = next(name for name, cls in known[group].items() if word.key not in _names(keys_of(cls, f"{group}.")))
         having = dict.fromkeys(name for name, _, key in everywhere(group) if key.name == word.key)
+        chooses = what_chooses(line, known, group, option)
         raise Slip(
             f"{word.text}: {group}={lacking} has no key {word.key.partition('.')[2]}",
             allowed=_keys_in_words(group, known),
             nearest=f"{word.key} belongs to {group}={'|'.join(having)}",
-            fixed=line.without(word) if _not_for(line, known, group, option) else line.with_option(group, option, word),
-            alone=[f"{group}={option}", word.text],
+            fixed=line.without(word) if not_for(line, known, group, option) else line.with_option(*chooses, word),
+            alone=["=".join(chooses), word.text],
             topic=group,
         )
-
-
-def _not_for(line: Line, known: Chosen, group: str, option: str) -> bool:
-    """Whether it is a task that cannot learn the chosen data's targets, or masks in place of what was typed."""
-    kinds = {getattr(cls, "kind", "") for cls in known["data"].values()}
-    if group == "data" and any(word.key == "data" for word in line.words):
-        return (getattr(table.schema(group, option), "kind", "") == "mask") != ("mask" in kinds)
-    return group == "task" and bool(kinds) and not any(kind in table.schema(group, option).kinds for kind in kinds)  # type: ignore[attr-defined]
 
 
 def _unknown(line: Line, word: Word, known: Chosen) -> Slip:

@@ -32,10 +32,13 @@ class Segmentation:
     sigma: float = knob(
         5.0,
         "how wide ground may be to weigh more, with weight_map=true: exp(-(d1 + d2)^2 / (2 sigma^2))",
-        gt=0,
+        ge=0.1,
         unit="pixels",
     )
     tile: int | None = knob(
-        None, "side of the tiles that large images are answered in; null: 512, and images up to 1024x1024 whole", ge=32,
+        None,
+        "side of the tiles that large images are answered in; null: 512, more for networks that look far "
+        "(unet_resnet18: 992, unet_resnet34: 1504), and images up to 1024x1024, or of one tile, whole",
+        ge=32,
         unit="pixels",
-    )  # fmt: skip
+    )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 TILE = 512  # side of the tiles of large images, if nobody says more
+MORE = 384  # by which tiles of networks that look far exceed the least, so that memory stays within bounds
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,12 @@ class Sides:
 
     @property
     def tile(self) -> int:
-        """Side of tiles, if nobody says more: most of what is computed is answered, for networks that look far too."""
-        return self.up(max(TILE, 4 * self.margin))
+        """Side of tiles, if nobody says more.
+
+        A quarter or more of what is computed is answered, but for networks that look so far that such tiles would
+        take too much memory.
+        """
+        return self.up(max(TILE, min(4 * self.margin, self.least + MORE)))
 
     def up(self, side: int) -> int:
         """The smallest side that the network takes, no smaller than `side`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dltrain
-from dltrain.config import data, groups, mode, model, segmentation
+from dltrain.config import adversarial, data, groups, mode, model, segmentation
 from dltrain.config.messages import Mistake
 
 SCHEMAS: dict[str, dict[str, type]] = {
@@ -18,6 +18,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "eval": mode.Eval,
         "predict": mode.Predict,
         "export": mode.Export,
+        "generate": mode.Generate,
         "summary": mode.Summary,
         "compare": mode.Compare,
         "data": mode.LookAtData,
@@ -35,6 +36,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "attention_cnn": model.AttentionCNN,
         "unet": model.UNet,
         "unet_resnet": model.UNetResNet,
+        "dcgan": model.DCGAN,
     },
     "data": {
         "digits": data.Digits,
@@ -56,6 +58,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "classification": groups.Classification,
         "regression": groups.Regression,
         "segmentation": segmentation.Segmentation,
+        "adversarial": adversarial.Adversarial,
     },
     "reg": {"reg": groups.Reg},
     "clip": {"none": groups.NoClip, "norm": groups.ClipNorm, "value": groups.ClipValue, "agc": groups.ClipAgc},
@@ -76,6 +79,7 @@ TASK_OF_KIND = {
     "class": "classification",
     "value": "regression",
     "mask": "segmentation",
+    "none": "adversarial",
 }  # what is learned from a data set's kind of targets, if nobody says more
 
 BUILT_IN: dict[str, dict[str, type]] = {group: dict(names) for group, names in SCHEMAS.items()}

@@ -94,10 +94,11 @@ def refuse_small(
         for name, count in zip(names, counts, strict=True)
         if count - sum(share_of(share, count) for share in shares.values()) < 1
     ]
+    each = " a class" if targets.ndim == 1 else ""
     if few:
         raise Mistake(
             f"{where}: too few images to split in {some(few)}",
-            allowed=f"at least {parts} images a class, and something left for train after "
+            allowed=f"at least {parts} images{each}, and something left for train after "
             + " and ".join(f"data.{name}_share={share:g}" for name, share in shares.items()),
         )
 

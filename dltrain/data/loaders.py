@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dltrain.config.data import Augment, MaskAugment, Sampling
-from dltrain.config.spec import Target
+from dltrain.config.spec import DataSpec, Target
 from dltrain.data.batch import Batch
 from dltrain.data.imageset import ImageSet, Size
 from dltrain.data.mix import Mix
@@ -99,9 +99,20 @@ class Data(ABC):
         """The targets of these samples, on the device."""
         return self._device_targets.index_select(0, samples) if self._has_targets else None
 
+    def pixels(self, name: str) -> Iterator[Tensor]:
+        """The images of a split in order, uint8 (B, C, H, W) on the device, as they are before normalization."""
+        for pixels, _, _ in self._whole(name):
+            if isinstance(pixels, Ragged):
+                raise TypeError(f"the images of {self.spec.name} have masks, and sizes of their own")
+            yield pixels
+
     def digests(self) -> dict[str, str]:
         """SHA-256 of the decoded images and targets of each split; empty where they are not all in memory."""
         return {}
+
+    def digest(self) -> str:
+        """SHA-256 of all of them, however they are split; "" where they are not all in memory."""
+        return ""
 
     def close(self) -> None:
         """End worker processes, if there are any."""
@@ -175,12 +186,11 @@ class ResidentData(Data):
     def digests(self) -> dict[str, str]:
         return {split: sha256(self._parts(ids)) for split, ids in self._device_splits.items()}
 
+    def digest(self) -> str:
+        return sha256(_parts(self._pixels, self._device_targets, self.spec))
+
     def _parts(self, ids: Tensor) -> dict[str, Tensor]:
-        """What a digest is over."""
-        pixels = self._rows(ids)
-        if isinstance(pixels, Ragged):
-            return {"images": pixels.packed(), "sizes": pixels.sizes}
-        return {"images": pixels, "targets": self._device_targets.index_select(0, ids)}
+        return _parts(self._rows(ids), self._device_targets.index_select(0, ids), self.spec)
 
     def _rows(self, samples: Tensor) -> Pixels:
         """The pixels of these samples."""
@@ -202,6 +212,13 @@ class ResidentData(Data):
     def _in_order(self, numbers: Tensor, lengths: list[int]) -> Iterator[tuple[Pixels, Tensor]]:
         for ids in torch.split(to_device(numbers, self.device), lengths):
             yield self._rows(ids), ids
+
+
+def _parts(pixels: Pixels, targets: Tensor, spec: DataSpec) -> dict[str, Tensor]:
+    """What a digest is over: images and masks, not the border term, which follows from them and only training has."""
+    if isinstance(pixels, Ragged):
+        return {"images": pixels.packed(spec.shape[0] + 1), "sizes": pixels.sizes}
+    return {"images": pixels, "targets": targets}
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:

@@ -98,6 +98,8 @@ def _refuse_lacking(root: Path, below: str, folders: Sequence[str]) -> None:
             near = next((one for one in folders if one.lower() == name or one.lower() in CALLED[name]), "")
             place = f"{below}/{near}" if below else near
             what = f"{_shown(root, below)} holds no folder {name}"
+            links = [one for one in (name, *(() if below else SPLITS)) if (root / below / one).is_symlink()]
+            what += _are_links(links, "folders")
             raise _mistake(root, what, LAYOUT, nearest=f"{safe_text(place)}: rename it to {name}" if near else "")
 
 
@@ -105,7 +107,7 @@ def pair_up(root: Path, images: str, masks: str, of_images: Found, of_masks: Fou
     """Each image with the mask of the same path but for the ending. Raises Mistake, naming those without."""
     for place, found in ((images, of_images), (masks, of_masks)):
         if not found.files:
-            raise _mistake(root, f"no images in {_shown(root, place)}", LAYOUT)
+            raise _mistake(root, f"no images in {_shown(root, place)}{_are_links(found.links, 'files')}", LAYOUT)
     by_stem = [_by_stem(root, place, found.files) for place, found in ((images, of_images), (masks, of_masks))]
     lone = [[one[stem] for stem in sorted(one.keys() - other.keys())] for one, other in (by_stem, by_stem[::-1])]
     if any(lone):
@@ -116,12 +118,19 @@ def pair_up(root: Path, images: str, masks: str, of_images: Found, of_masks: Fou
                 parts.append(f"{have} no {what[1]}: {some(files)}")
         raise _mistake(
             root,
-            "; ".join(parts),
+            "; ".join(parts) + _are_links([*of_images.links, *of_masks.links], "files"),
             "for each image a mask of the same name, in folders of the same names; only the endings may differ: "
             f"{images}/a/1.jpg with {masks}/a/1.png",
             nearest=_nearly(*lone),
         )
     return [(file, by_stem[1][stem]) for stem, file in by_stem[0].items()]
+
+
+def _are_links(links: Sequence[str], what: str) -> str:
+    """Why something that a look into the folder shows is not there; empty without links."""
+    if not links:
+        return ""
+    return f"; {some(links)} {'is a link' if len(links) == 1 else 'are links'}, and only {what} themselves are read"
 
 
 def _by_stem(root: Path, place: str, files: Mapping[str, object]) -> dict[str, str]:

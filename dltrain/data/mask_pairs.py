@@ -17,7 +17,7 @@ from dltrain.data.files import measure
 from dltrain.data.imageset import Images, ImageSet, LeftOut, Numbers, Part, Say, with_statistics
 from dltrain.data.mask_coding import Classes, Coding, nearest, turned
 from dltrain.data.mask_decode import MaskHeader, examine_mask, raw_of
-from dltrain.data.mask_values import absent, classes_of
+from dltrain.data.mask_values import absent, classes_of, refuse_void
 from dltrain.data.scan import Looked, Progress, Scan, Stat, by_threads
 from dltrain.data.sizes import Size, SizeRule, centred, fit, parse_size, to_array
 from dltrain.data.windows import window
@@ -26,10 +26,11 @@ from dltrain.text import SHOWN, safe_text, some
 
 
 class MaskScan(Scan):
-    """What is known of images and masks below a root; of a mask also which values it holds."""
+    """What is known of images and masks below a root, in pairs; of a mask also which values it holds."""
 
-    def __init__(self, root: Path, kind: str, masks: Sequence[str]) -> None:
+    def __init__(self, root: Path, kind: str, files: Sequence[str], masks: Sequence[str]) -> None:
         super().__init__(root, kind)
+        self.pairs = list(zip(files, masks, strict=True))
         self.masks = frozenset(masks)
 
     def examine(self, file: str, max_pixels: int) -> Header:
@@ -39,6 +40,10 @@ class MaskScan(Scan):
     def header(self, file: str, record: list[object]) -> Header | None:
         """What the cache holds of a file, if it can be that."""
         return MaskHeader.of(record) if file in self.masks else super().header(file, record)
+
+    def leaves_some(self, looked: Looked) -> bool:
+        """Whether there is a pair both files of which can be read."""
+        return any(file in looked.headers and mask in looked.headers for file, mask in self.pairs)
 
 
 class PairReader:
@@ -128,12 +133,12 @@ def open_pairs(settings: MaskFolder, pairs: Pairs, suits: SizeRule, seed: int, s
     Sample numbers are positions among the pairs that can be read. Raises Mistake; `advice` is for `advised`.
     """
     root, where = pairs.root, f"data.root={safe_text(str(pairs.root))}"
-    scan = MaskScan(root, settings.name, pairs.masks)
-    order = [file for pair in zip(pairs.files, pairs.masks, strict=True) for file in pair]
+    scan = MaskScan(root, settings.name, pairs.files, pairs.masks)
+    order = [file for pair in scan.pairs for file in pair]
     with advised(advice):
         looked = scan.look({file: pairs.stats[file] for file in order}, settings, say)
     scan.save()  # what follows may refuse the set, and the files need not be read again then
-    readable = [f in looked.headers and m in looked.headers for f, m in zip(pairs.files, pairs.masks, strict=True)]
+    readable = [file in looked.headers and mask in looked.headers for file, mask in scan.pairs]
     kept = np.flatnonzero(readable)
     files = [pairs.files[number] for number in kept.tolist()]
     masks = [pairs.masks[number] for number in kept.tolist()]
@@ -151,7 +156,10 @@ def open_pairs(settings: MaskFolder, pairs: Pairs, suits: SizeRule, seed: int, s
     because = some([f"{safe_text(file)} {reason}" for file, reason in looked.unreadable.items()])
     refuse_empty(where, splits, targets, (), because)
 
-    lacking = absent(coding, names, {masks[number]: headers[masks[number]] for number in splits["train"].tolist()})
+    of_splits = {split: {masks[n]: headers[masks[n]] for n in numbers.tolist()} for split, numbers in splits.items()}
+    with advised(advice):
+        void = refuse_void(settings, coding, of_splits, where, by_seed=pairs.found.keys() == {"train"})
+    lacking = absent(coding, names, of_splits["train"])
     channels: Channels = 1 if all(image.grey for image in images) else 3
     size = parse_size(settings.size)
     read = PairReader(root, files, masks, turns, coding, channels, size, settings.max_pixels)
@@ -171,7 +179,7 @@ def open_pairs(settings: MaskFolder, pairs: Pairs, suits: SizeRule, seed: int, s
         where=safe_text(str(root)),
         notes=(
             *(*how, *pairs.notes, *_not_read(pairs, readable, looked)),
-            *(*_sizes(images, size, channels), *turn_notes, *notes, *lacking, *measure_notes),
+            *(*_sizes(images, size, channels), *turn_notes, *notes, *lacking, *void, *measure_notes),
         ),
     )
     unreadable = [LeftOut(file, "unreadable", reason) for file, reason in looked.unreadable.items()]

@@ -136,6 +136,8 @@ def _ignored(found: Found, coding: Coding, unknown: Sequence[int]) -> tuple[str,
     if coding.ignored in found.values:
         part = share(found.values[coding.ignored].pixels, found.pixels)
         notes.append(f"{part} of the masks' pixels count for nothing (data.ignore_index={coding.ignored})")
+    elif coding.ignored is not None:
+        notes.append(f"no mask holds data.ignore_index={coding.ignored}")
     if unknown or found.more.files:
         pixels = sum(found.values[value].pixels for value in unknown) + found.more.pixels
         listed = some([shown_value(value, coding.colors) for value in unknown]) or "in masks of very many"
@@ -152,6 +154,40 @@ def absent(coding: Coding, names: Sequence[str], masks: Masks) -> tuple[str, ...
     there = {number for mask in masks.values() for number in coding.numbers_in(mask)}
     lacking = [name for name, value in zip(names, coding.values, strict=True) if value not in there]
     return (f"no training mask holds {some(lacking)}",) if lacking else ()
+
+
+def refuse_void(
+    settings: MaskFolder, coding: Coding, splits: Mapping[str, Masks], where: str, by_seed: bool
+) -> tuple[str, ...]:
+    """Raise Mistake if no pixel of train or of val is of a class; a note for test, which only measures.
+
+    `by_seed`: the user has not split the set.
+    """
+    known = set(coding.values)
+    void = [
+        name
+        for name, masks in splits.items()
+        if not any(known & set(coding.numbers_in(mask)) for mask in masks.values())
+    ]
+    if not void:
+        return ()
+    what = f"every pixel of {' and of '.join(void)} counts for nothing"
+    if void == ["test"]:
+        return (f"{what}: there is nothing to measure in it",)
+    masks = splits[void[0]]
+    there = {number for mask in masks.values() for number in coding.numbers_in(mask)}
+    words, more = "", ""
+    if coding.ignored in there:
+        what += f", being {coding.ignored} (data.ignore_index={coding.ignored})"
+        if settings.class_names is None and len(coding.values) < MOST_CLASSES:
+            values = ",".join(map(str, sorted({*coding.values, coding.ignored})))
+            words, more = f"data.ignore_index=null data.mask_values=[{values}]", f"; or {coding.ignored} as a class"
+    elif coding.ignore_others:
+        what += " (data.unknown_mask_values=ignore)"
+        words, more = "data.unknown_mask_values=stop", "; stop names the values that are none"
+    if by_seed and not words:
+        more += "; or another seed, which splits otherwise"
+    raise Mistake(f"{where}: {what}", allowed=f"masks of {void[0]} with pixels of a class{more}", type_this=words)
 
 
 def _palettes(masks: Masks, coding: Coding) -> tuple[str, ...]:

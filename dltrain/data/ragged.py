@@ -36,9 +36,9 @@ class Ragged(NamedTuple):
         """Those images in this order; no pixel is copied. `rows`: (B,) int64 on the same device."""
         return self._replace(starts=self.starts.index_select(0, rows), sizes=self.sizes.index_select(0, rows))
 
-    def packed(self) -> Tensor:
-        """(M,) uint8 of these images alone, in their order; waits for the device."""
-        lengths = self.sizes[:, 0] * self.sizes[:, 1] * self.channels
+    def packed(self, channels: int | None = None) -> Tensor:
+        """(M,) uint8 of these images alone, or of their first channels, in their order; waits for the device."""
+        lengths = self.sizes[:, 0] * self.sizes[:, 1] * (self.channels if channels is None else channels)
         return torch.cat(
             [self.values[at : at + n] for at, n in zip(self.starts.tolist(), lengths.tolist(), strict=True)]
         )

@@ -130,7 +130,7 @@ class Scan:
                     looked.headers[file] = header
                 except UnreadableError as error:
                     looked.unreadable[file] = error.reason
-        if looked.unreadable and (settings.unreadable == Unreadable.stop or not looked.headers):
+        if looked.unreadable and (settings.unreadable == Unreadable.stop or not self.leaves_some(looked)):
             self.save()
             raise self._refusal(looked, settings)
         return looked
@@ -142,6 +142,10 @@ class Scan:
     def header(self, file: str, record: list[Any]) -> Header | None:
         """What the cache holds of a file, if it can be that."""
         return Header.of(record)
+
+    def leaves_some(self, looked: Looked) -> bool:
+        """Whether there is something to learn from without the files that cannot be read."""
+        return bool(looked.headers)
 
     def _known(self, file: str, stat: Stat) -> Header | str | None:
         """Of this very file, its header or what is wrong with it: [bytes, time, …] is kept."""
@@ -175,8 +179,8 @@ class Scan:
             + "".join(f"\n  {text}" for text in wrong[:SHOWN])
             + (f"\n  and {len(wrong) - SHOWN:,} more" if len(wrong) > SHOWN else ""),
             allowed="images that can be read whole, within data.max_pixels; replace or remove these files"
-            + (", or leave them out" if looked.headers else ""),
-            type_this="data.unreadable=skip" if looked.headers else "",
+            + (", or leave them out" if self.leaves_some(looked) else ""),
+            type_this="data.unreadable=skip" if self.leaves_some(looked) else "",
         )
 
     def keep(self, name: str, value: Any) -> None:

@@ -23,7 +23,8 @@ from dltrain.engine.step import Turn, apply_update
 from dltrain.environment import Environment
 from dltrain.report import Report
 from dltrain.run import Run
-from dltrain.tasks import Batch, Evaluation, Picture
+from dltrain.signals import StopAskedError as StopAskedError
+from dltrain.tasks import Batch, Evaluation
 
 MOST_OVERFLOWS = 200  # halved so often, no first scale is too large any more: something else is wrong
 
@@ -53,44 +54,55 @@ class Horizon:
         return min(every, self.steps_per_epoch, self.total)
 
 
-class StopAskedError(Exception):
-    """A signal came while something was under way that is simply done again on resume."""
-
-
 @dataclass
 class Unread:
     """Scalars of the steps that nobody has looked at yet: the only place where the loop waits for the device."""
 
+    updates: list[str]  # in the order of their turns within a step
     turns: dict[str, list[tuple[int, list[str], Tensor]]] = field(default_factory=dict)  # step, names, values
 
     def add(self, update: str, step: int, names: list[str], vector: Tensor) -> None:
         self.turns.setdefault(update, []).append((step, names, vector))
 
     def check(self, state: State, precision: str) -> None:
-        """Look at all of them. Raises Failure at a loss, a part of it or a gradient norm that is not finite."""
-        for update, turns in self.turns.items():
+        """Look at all of them. Raises Failure at a loss, a part of it or a gradient norm that is not finite.
+
+        Of several the first is named, since what one update spoils the others run into.
+        """
+        bad: list[tuple[int, int, str]] = []  # step, place among the updates, what is wrong
+        for place, update in enumerate(self.updates):
+            if update not in self.turns:
+                continue
+            turns = self.turns[update]
             steps, names = [step for step, _, _ in turns], turns[0][1]
             table = torch.stack([vector for _, _, vector in turns]).cpu()
             if precision == "fp16":
                 for skipped in table[:, names.index("skipped")].tolist():
                     state.overflows[update] = state.overflows.get(update, 0) + 1 if skipped else 0
                 if state.overflows[update] >= MOST_OVERFLOWS:
+                    turn = f"{update} updates" if update else "steps"
                     raise Failure(
-                        f"the last {state.overflows[update]} steps overflowed in fp16, up to step {steps[-1]}.\n"
+                        f"the last {state.overflows[update]} {turn} overflowed in fp16, up to step {steps[-1]}.\n"
                         "  The last good checkpoint is kept. Try precision=bf16 or a smaller optim.lr."
                     )
                 continue
-            watched = ["loss", "grad_norm", *(name for name in names if name.endswith("_loss"))]
+            watched = ["loss", "grad_norm", *(name for name in names if name.endswith(("_loss", "penalty")))]
             values = table[:, [names.index(name) for name in watched]]
-            bad = (~torch.isfinite(values)).any(dim=1).nonzero()
-            if len(bad):
-                loss, norm, *parts = values[int(bad[0])].tolist()
+            rows = (~torch.isfinite(values)).any(dim=1).nonzero()
+            if len(rows):
+                loss, norm, *parts = values[int(rows[0])].tolist()
                 others = "".join(f", {name} {value:g}" for name, value in zip(watched[2:], parts, strict=True))
-                raise Failure(
-                    f"the loss is {loss:g}{others} and the gradient's norm {norm:g} at step {steps[int(bad[0])]}.\n"
-                    "  The last good checkpoint is kept. Try a smaller optim.lr, or clip=norm clip.max_norm=1."
+                whose = f"{update} loss" if update else "loss"
+                bad.append(
+                    (steps[int(rows[0])], place, f"the {whose} is {loss:g}{others} and the gradient's norm {norm:g}")
                 )
         self.turns = {}
+        if bad:
+            step, _, what = min(bad)
+            raise Failure(
+                f"{what} at step {step}.\n"
+                "  The last good checkpoint is kept. Try a smaller optim.lr, or clip=norm clip.max_norm=1."
+            )
 
 
 def prefixed(update: str, name: str) -> str:
@@ -113,7 +125,7 @@ def train(
     deadline = None if cfg.trainer.max_time is None else time.monotonic() + parse.seconds(cfg.trainer.max_time)
     save_unit, save_interval = parse.save_interval(cfg.trainer.save_every)
     points_every = horizon.points_every(cfg.log.every)
-    unread, clock = Unread(), report.clock
+    unread, clock = Unread([turn.update.name for turn in turns]), report.clock
     first = saved_at_step = state.step
     saved_at_time = time.monotonic()
     batches = data.batches(state.step)
@@ -196,25 +208,26 @@ def weights_and_gradients(turns: list[Turn]) -> Iterator[tuple[str, Tensor]]:
 def train_step(
     cfg: Config, state: State, turns: list[Turn], batch: Batch, horizon: Horizon, unread: Unread, env: Environment
 ) -> None:
-    """Every update that is due at this step, then the average of the weights."""
+    """Every update that is due at this step, then the average of the weights that they moved."""
     step = state.step
     lr = cfg.optim.lr * factor(cfg.schedule, step, horizon.total, horizon.steps_per_epoch)
     batch = batch._replace(images=batch.images.contiguous(memory_format=env.memory_format))
-    skipped: Tensor | None = None
+    skipped: dict[nn.Module, Tensor | None] = {}  # of each module that had a turn: whether none moved it
     for turn in turns:
         if step % turn.update.every:
             continue
         position = Position(seed=cfg.seed, epoch=step // horizon.steps_per_epoch, step=step)
         scalars = apply_update(cfg, turn, batch, position, lr)
-        name = turn.update.name
+        name, module = turn.update.name, turn.update.module
         vector = stacked(scalars)
         for sums in (state.sums, state.window):
             sums.setdefault(name, Sums()).add(scalars, vector)
         unread.add(name, step, list(scalars), vector)
-        if "skipped" in scalars:
-            skipped = scalars["skipped"] if skipped is None else torch.maximum(skipped, scalars["skipped"])
+        skip, before = scalars.get("skipped"), skipped.get(module)
+        skipped[module] = skip if skip is None or before is None else skip & before
     if state.ema is not None:
-        state.ema.update(state.task, skipped)
+        for module, skip in skipped.items():
+            state.ema.update(state.task, skip, module)
 
 
 def close_epoch(
@@ -227,10 +240,10 @@ def close_epoch(
     for update, sums in state.sums.items():
         row |= {prefixed(update, name): value for name, value in sums.means().items()}
     due = epoch % cfg.trainer.eval_every == 0 or state.step == horizon.total
-    improved, pictures = False, dict[str, Picture]()
+    improved, found = False, Evaluation({})
     if due:
-        metrics, pictures = evaluate(cfg, state.evaluated, data, "val", state.step, env)
-        row |= {f"val/{name}": value for name, value in metrics.items()}
+        found = evaluate(cfg, state.evaluated, data, "val", state.step, env)
+        row |= {f"val/{name}": value for name, value in found.metrics.items()}
         improved = is_better(state.task.monitor, row, state.best)
         state.stale = 0 if improved else state.stale + 1
         if improved:
@@ -238,7 +251,7 @@ def close_epoch(
             state.best = {"epoch": epoch, "step": state.step, "metric": metric, "value": row[metric.lstrip("-")]}
     state.rows.append(row)
     state.sums = {}
-    report.epoch(state.rows, improved, pictures)  # before the save: what is told of a step comes before its checkpoint
+    report.epoch(state.rows, improved, found)  # before the save: what is told of a step comes before its checkpoint
     if due:
         save(state, run, report, best=improved)
 
@@ -278,6 +291,5 @@ def evaluate(cfg: Config, task: nn.Module, data: Data, split: str, step: int, en
 
 def until_asked(batches: Iterable[Batch], env: Environment) -> Iterator[Batch]:
     for batch in batches:
-        if signals.requested():
-            raise StopAskedError
+        signals.stop_if_asked()
         yield batch._replace(images=batch.images.contiguous(memory_format=env.memory_format))

@@ -1,5 +1,6 @@
 """One turn: one update over one batch, from zero gradients to moved weights."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,16 +39,16 @@ def micro_batches(batch: Batch, size: int | None) -> list[Batch]:
     return [batch.part(slice(at, at + size)) for at in range(0, rows, size)]
 
 
-def shares(update: Update, batch: Batch, micros: list[Batch]) -> list[Tensor | float]:
-    """Each micro-batch's part of the whole mean: by what the update counts, else by rows."""
+def shares(count: Callable[[Batch], Tensor] | None, batch: Batch, micros: list[Batch]) -> Sequence[Tensor | float]:
+    """Each micro-batch's part of the whole mean: by what `count` gives, else by rows."""
     if len(micros) == 1:
         return [1.0]
-    if update.count is None:
+    if count is None:
         return [len(micro.ids) / len(batch.ids) for micro in micros]
     with torch.no_grad():
-        counts = [update.count(micro) for micro in micros]
+        counts = [count(micro) for micro in micros]
         total = torch.stack(counts).sum().clamp(min=1e-12)
-        return [count / total for count in counts]
+        return [number / total for number in counts]
 
 
 def apply_update(cfg: Config, turn: Turn, batch: Batch, position: Position, lr: float) -> Scalars:
@@ -63,7 +64,9 @@ def apply_update(cfg: Config, turn: Turn, batch: Batch, position: Position, lr: 
 
     scalars: Scalars = {}
     micros = micro_batches(batch, cfg.trainer.micro_batch_size)
-    for micro_index, (micro, share) in enumerate(zip(micros, shares(update, batch, micros), strict=True)):
+    of_loss = shares(update.count, batch, micros)
+    of_scalars = {name: shares(count, batch, micros) for name, count in update.counts.items()}
+    for micro_index, (micro, share) in enumerate(zip(micros, of_loss, strict=True)):
         position.micro, position.update = micro_index, turn.index
         set_position(position, turn.device)
         with autocast(turn.precision, turn.device):
@@ -71,7 +74,7 @@ def apply_update(cfg: Config, turn: Turn, batch: Batch, position: Position, lr: 
         loss = loss * share
         torch.autograd.backward(scaler.scale(loss) if scaler is not None else loss, inputs=params)
         for name, value in found.items():
-            part = value.detach() * share
+            part = value.detach() * of_scalars.get(name, of_loss)[micro_index]
             scalars[name] = scalars[name] + part if name in scalars else part
 
     if scaler is not None:

@@ -62,7 +62,7 @@ def _unfinished(rows: Iterable[Row], name: str) -> list[str]:
             go_on = "" if row.status == "running" else f": {command([f'resume={near(row.folder)}'])}"
             lines.append(f"{near(row.folder)} is {row.status}, and takes no part in means{go_on}")
         elif value(row, name) is None:
-            lines.append(f"{near(row.folder)} has no {name}")
+            lines.append(f"{near(row.folder)} has no {name or 'metric that tells which is better'}")
     return lines
 
 

@@ -33,6 +33,7 @@ class Opened(Row):
     usual: dict[str, str] = field(default_factory=dict)  # the same keys as they are by default
     spec: DataSpec | None = None
     test_sha256: str = ""
+    judge: str = ""  # SHA-256 of the network that a generator was measured by
     circumstances: dict[str, str] = field(default_factory=dict)
 
 
@@ -67,7 +68,7 @@ def _open(path: Path, number: int) -> Opened:
         status = "killed"
     environment, spec = record.environment(), record.spec()
     digests = environment.get("data_sha256")
-    versions = environment.get("versions")
+    versions, judge = environment.get("versions"), environment.get("judge")
     chosen = {key: written(value) for key, value in _with_a_say(cfg)}
     usual = {key: written(value) for key, value in _with_a_say(_by_default(cfg))}
     facts = {name: environment.get(name, "") for name in _CIRCUMSTANCES}
@@ -83,6 +84,7 @@ def _open(path: Path, number: int) -> Opened:
         usual=usual,
         spec=spec,
         test_sha256=str(digests.get("test", "")) if isinstance(digests, dict) else "",
+        judge=str(judge.get("weights_sha256", "")) if isinstance(judge, dict) else "",
         circumstances={name: safe_text(str(value), 60) for name, value in facts.items()},
     )
 
@@ -164,6 +166,10 @@ def why_not_comparable(one: Opened, other: Opened) -> str:
         return "another set of classes" if a.class_names else "other values"
     if a.shape == b.shape and one.test_sha256 and other.test_sha256 and one.test_sha256 != other.test_sha256:
         return "other images in the test set"
+    if one.judge != other.judge:
+        return "measured by another judge"
+    if one.chosen.get("task.samples") != other.chosen.get("task.samples"):
+        return "measured on another number of samples"
     return ""
 
 

@@ -10,6 +10,7 @@ from dltrain.config.spec import DataSpec
 from dltrain.engine import loop
 from dltrain.environment import Environment
 from dltrain.loaded import open_task
+from dltrain.modes.judging import Record, measures_for, record_of, spoken_judge
 from dltrain.report.album import Album
 from dltrain.report.table import columns, count, near, percent, spoken, standard_error
 from dltrain.report.terminal import Screen
@@ -33,13 +34,18 @@ def run(cfg: Eval, spec: DataSpec, screen: Screen) -> int:
     try:
         if others := other_images(recorded, spec, images.digests()):
             screen.warn(f"{' and '.join(others)}: not the images that the run had; some may be of its training set")
-        task, state = open_task(folder, cfg, spec, cfg.checkpoint.value, screen.line, images.targets("train"))
+        measures = measures_for(cfg, spec, images, env, screen)
+        if warning := other_judge(recorded.get("judge"), record_of(measures)):
+            screen.warn(warning)
+        targets = images.targets("train")
+        task, state = open_task(folder, cfg, spec, cfg.checkpoint.value, screen.line, targets, measures)
         task.to(env.device, memory_format=env.memory_format)
         metrics: dict[str, float] = {}
         pictures: dict[str, Picture] = {}  # of the last split, the test if there is one
         for split in [name for name in ("val", "test") if spec.counts.get(name)]:
-            found, pictures = loop.evaluate(cfg, task, images, split, state["step"], env)
-            metrics |= {f"{split}/{name}": value for name, value in found.items()}
+            found = loop.evaluate(cfg, task, images, split, state["step"], env)
+            metrics |= {f"{split}/{name}": value for name, value in found.metrics.items()}
+            pictures = found.frames | found.pictures
     except loop.StopAskedError:
         screen.line("stopped; nothing was written")
         return EXIT_CODES.get(signals.requested() or "", 75)
@@ -69,6 +75,13 @@ def other_images(recorded: dict[str, Any], spec: DataSpec, digests: dict[str, st
         if spec.counts.get(split)
         and (counts.get(split) != spec.counts[split] or (split in both and seen[split] != digests[split]))
     ]
+
+
+def other_judge(then: Any, now: Record) -> str:
+    """Words for the screen if the run was measured by another judge; else ""."""
+    if not isinstance(then, dict) or now is None or then.get("weights_sha256") == now["weights_sha256"]:
+        return ""
+    return f"FID and classes do not compare with the run's, whose judge was another: {spoken_judge(then)}"
 
 
 def show(metrics: dict[str, float], spec: DataSpec, what: str, folder: Path, screen: Screen) -> None:

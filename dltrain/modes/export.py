@@ -5,24 +5,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import dltrain
-from dltrain import atomic, checkpoint, environment
+from dltrain import atomic, environment
 from dltrain.config.messages import Failure
 from dltrain.config.mode import Export
 from dltrain.config.spec import DataSpec
 from dltrain.data.steps import preprocessing
 from dltrain.loaded import open_task
-from dltrain.modes.export_form import Form
+from dltrain.modes import export_generator
+from dltrain.modes.export_form import Form, origin, show_made
 from dltrain.modes.export_onnx import TOLERANCE, Difference, measure, write_onnx
 from dltrain.output import made
-from dltrain.report.table import labelled, memory, near
+from dltrain.report.table import near
 from dltrain.report.terminal import Screen
 from dltrain.run import Run, find
 from dltrain.text import json_bytes
 
 
 def run(cfg: Export, spec: DataSpec, screen: Screen) -> int:
-    """Write `model.onnx` and `preprocess.json` of `cfg.run`'s `cfg.checkpoint`. Returns 0.
+    """Write `model.onnx`, and what a reader of it has to know, of `cfg.run`'s `cfg.checkpoint`. Returns 0.
 
     Raises Failure, and leaves nothing, if the file does not answer as the network does.
     """
@@ -32,6 +32,12 @@ def run(cfg: Export, spec: DataSpec, screen: Screen) -> int:
     environment.apply(env)
     task, state = open_task(folder, cfg, spec, cfg.checkpoint.value, screen.line)
     screen.line(f"{near(folder)}   checkpoint {cfg.checkpoint.value}, step {state['step']:,}")
+    if cfg.task.name == "adversarial":
+        about = origin(cfg, folder, task, state["step"])
+        with made(cfg.output, folder / "export") as product:
+            differ = export_generator.write(product.temporary, task, spec, about, env.threads)
+        export_generator.show(product.path, task, spec, differ, screen)
+        return 0
     with made(cfg.output, folder / "export") as product:
         path = product.temporary / "model.onnx"
         form = Form.of(task, spec)
@@ -58,12 +64,7 @@ def describe(cfg: Export, form: Form, folder: Path, task: Any, step: int) -> dic
     """What a reader of the file has to know: its metadata, and `preprocess.json`."""
     spec = form.spec
     return {
-        "dltrain": dltrain.__version__,
-        "run": "/".join(folder.resolve().parts[-2:]),
-        "checkpoint": cfg.checkpoint.value,
-        "step": step,
-        "weights_sha256": checkpoint.weights_sha256(task.state_dict()),
-        "model": cfg.model.title,
+        **origin(cfg, folder, task, step),
         **form.about(),
         "class_names": list(spec.class_names),
         "value_names": list(spec.value_names),
@@ -78,25 +79,17 @@ def show(place: Path, found: Difference, form: Form, screen: Screen) -> None:
     spec = form.spec
     taken, given, size = (", ".join(map(str, shape)) for shape in (form.taken, form.given, spec.shape))
     sides = f", sides of {form.words}" if form.is_open else ""
-    sizes = [f"{file.name} {memory(file.stat().st_size)}" for file in sorted(place.iterdir())]
     rows = {
         "checked": f"{words(found, spec)}, by onnxruntime in batches of 1, 4 and 7",
         "input": f"images: uint8 (batch, {taken}){sides}; normalized inside; preprocess.json tells how to get there",
         "output": f"{form.name}: (batch, {given})",
-        "files": ", ".join(sizes),
     }
-    for label, text in rows.items():
-        for line in labelled(label, text, screen.room):
-            screen.line(line)
-    snippet = [
-        "import numpy, onnxruntime",
-        f"session = onnxruntime.InferenceSession({str(Path(near(place)) / 'model.onnx')!r})",
+    use = [
         f"images = numpy.zeros((1, {size}), numpy.uint8)",
         f'{form.name} = session.run(None, {{"images": images}})[0]',
         *(["mask = probabilities.argmax(1)"] if form.sides is not None else []),
     ]
-    for line in ("", *(f"    {line}" for line in snippet), "", f"written      {near(place)}"):
-        screen.line(line)
+    show_made(place, rows, use, screen)
 
 
 def words(found: Difference, spec: DataSpec) -> str:

@@ -1,10 +1,17 @@
 """What goes into an exported file and what comes out, as a reader of it is told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import dltrain
+from dltrain import checkpoint
+from dltrain.config.mode import Export
 from dltrain.config.sides import Sides
 from dltrain.config.spec import DataSpec, Target
+from dltrain.report.table import labelled, memory, near
+from dltrain.report.terminal import Screen
 
 
 @dataclass(frozen=True)
@@ -84,3 +91,27 @@ class Form:
         assert self.sides is not None
         multiple = f"k * {self.sides.stride}"
         return f"{multiple} + {self.sides.offset}" if self.sides.offset else multiple
+
+
+def origin(cfg: Export, folder: Path, task: Any, step: int) -> dict[str, Any]:
+    """Which network it is."""
+    return {
+        "dltrain": dltrain.__version__,
+        "run": "/".join(folder.resolve().parts[-2:]),
+        "checkpoint": cfg.checkpoint.value,
+        "step": step,
+        "weights_sha256": checkpoint.weights_sha256(task.state_dict()),
+        "model": cfg.model.title,
+    }
+
+
+def show_made(place: Path, rows: dict[str, str], use: Sequence[str], screen: Screen) -> None:
+    """What is to be said of the file, the files in `place`, and lines of Python that use it."""
+    sizes = [f"{file.name} {memory(file.stat().st_size)}" for file in sorted(place.iterdir())]
+    for label, text in (rows | {"files": ", ".join(sizes)}).items():
+        for line in labelled(label, text, screen.room):
+            screen.line(line)
+    session = f"session = onnxruntime.InferenceSession({str(Path(near(place)) / 'model.onnx')!r})"
+    lines = ["import numpy, onnxruntime", session, *use]
+    for line in ("", *(f"    {line}" for line in lines), "", f"written      {near(place)}"):
+        screen.line(line)

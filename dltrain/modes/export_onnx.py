@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,6 +74,13 @@ def write_onnx(path: Path, task: Any, spec: DataSpec, about: dict[str, Any], ope
         size = small_size(sides)
         dims |= {at: _open(sides, name) for at, name in ((2, "rows"), (3, "columns"))}
     example = torch.zeros(2, spec.shape[0], *size, dtype=torch.uint8)
+    save_graph(path, graph, example, dims, ("images", "probabilities" if spec.class_names else "values"), about)
+
+
+def save_graph(
+    path: Path, graph: nn.Module, example: Tensor, dims: dict[int, Any], names: tuple[str, str], about: dict[str, Any]
+) -> None:
+    """Put a network of one input and one output, of these names, into a file; see `write_onnx`. Raises Failure."""
     try:
         with quiet():
             program: Any = torch.onnx.export(
@@ -81,8 +88,8 @@ def write_onnx(path: Path, task: Any, spec: DataSpec, about: dict[str, Any], ope
                 (example,),
                 dynamo=True,
                 verbose=False,
-                input_names=["images"],
-                output_names=["probabilities" if spec.class_names else "values"],
+                input_names=[names[0]],
+                output_names=[names[1]],
                 dynamic_shapes=(dims,),
             )
             model = program.model
@@ -129,25 +136,30 @@ def measure(path: Path, task: Any, spec: DataSpec, threads: int, open_sides: boo
     With `open_sides` these are small, and there is one more image, of the spec's size. The network computes in float32,
     as the file does. Raises Failure if the file cannot be run.
     """
-    import onnxruntime
-
     small = replace(spec, shape=(spec.shape[0], *small_size(task.model.sides))) if open_sides else spec
     parts = np.split(probes(small), np.cumsum(BATCHES)[:-1])
     if open_sides:
         parts.append(probes(spec)[:1])
     normalize = Preprocess(spec, torch.device("cpu")).normalize
+    theirs = run_file(path, "images", parts, threads)
+    ours = [_answers(task, spec, normalize(torch.from_numpy(part))).numpy() for part in parts]
+    found = [difference(a, b, spec) for a, b in zip(ours, theirs, strict=True)]
+    return Difference(*np.max(np.array(found), axis=0).tolist())  # what is not a number stays that
+
+
+def run_file(path: Path, name: str, parts: Sequence[NDArray[Any]], threads: int) -> list[NDArray[Any]]:
+    """What onnxruntime makes of each part, given as the input of this name. Raises Failure if it cannot."""
+    import onnxruntime
+
     try:
         with quiet():
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
             options.intra_op_num_threads = threads
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            theirs = [session.run(None, {"images": part})[0] for part in parts]
+            return [session.run(None, {name: part})[0] for part in parts]
     except Exception as error:
         raise Failure(f"onnxruntime cannot run the file: {_brief(error)}") from error
-    ours = [_answers(task, spec, normalize(torch.from_numpy(part))).numpy() for part in parts]
-    found = [difference(a, b, spec) for a, b in zip(ours, theirs, strict=True)]
-    return Difference(*np.max(np.array(found), axis=0).tolist())  # what is not a number stays that
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,14 @@ from dltrain import atomic
 from dltrain.config.check import check_colours
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import LookAtData
+from dltrain.config.model import DCGAN
 from dltrain.config.overlay import option_of
 from dltrain.config.spec import Target
 from dltrain.data import mask_facts
 from dltrain.data.imageset import ImageSet, open_set
 from dltrain.data.mask_facts import MaskFacts
 from dltrain.data.problems import Facts, look, to_json
+from dltrain.data.sizes import parse_size
 from dltrain.modes import look_at_masks
 from dltrain.output import check_output, made
 from dltrain.report import mask_sheet
@@ -40,7 +43,7 @@ def run(cfg: LookAtData, screen: Screen) -> int:
     if cfg.output is not None:
         check_output(cfg.output, OUTPUTS / "data")
     is_masks = cfg.data.target_kind == Target.mask
-    cfg, instead = look_at_masks.suited(cfg) if is_masks else (cfg, [])
+    cfg, instead = look_at_masks.suited(cfg) if is_masks else suited(cfg)
     images = open_set(cfg, screen.line)
     check_colours(cfg, images.spec)
     columns = screen.columns if screen.live else 100
@@ -54,7 +57,7 @@ def run(cfg: LookAtData, screen: Screen) -> int:
         facts = look(images, None if known is None else known[1:], screen.line)
         seen_by = f"by model={option_of('model', cfg.model)}"
         told = lines(facts, images.spec, images.left_out, seen_by, columns, screen.out.encoding)
-        next_ = suggestions(facts, images.spec, screen.typed)
+        next_ = suggestions(facts, screen.typed, cfg.task.name, instead)
     screen.clear()
     for text in told:
         screen.line(text)
@@ -69,6 +72,17 @@ def run(cfg: LookAtData, screen: Screen) -> int:
         files = " and data.json" if cfg.output is not None else ""
         screen.line(f"{'written':<{LABEL}}{near(place / 'batch.png')}{files}")
     return 0
+
+
+def suited(cfg: LookAtData) -> tuple[LookAtData, list[str]]:
+    """The config with a network that can learn from images alone, where it has another, and words that choose it."""
+    if cfg.data.target_kind != Target.nothing or cfg.model.task == "adversarial":
+        return cfg, []
+    model, words = DCGAN(), [f"model={DCGAN.name}"]
+    size = parse_size(cfg.data.size)
+    if size is not None and not model.takes(size):
+        words.append(f"data.size={'x'.join(map(str, model.size_for(size)))}")
+    return replace(cfg, model=model), words
 
 
 def _write(cfg: LookAtData, images: ImageSet, facts: Facts | MaskFacts) -> Path:

@@ -93,6 +93,9 @@ def what_differs(original: Run, again: Run) -> list[tuple[str, str, str]]:
         facts[0] = {name: value for name, value in older.get(key, {}).items() if name in facts[1]} | facts[0]
         pairs += _unequal(facts[0], facts[1], prefix)
     pairs += _told(then, now)
+    judges = [env["judge"] if isinstance(env.get("judge"), dict) else {} for env in (then, now)]
+    judges = [{"weights sha256": one.get("weights_sha256", "")} for one in judges]
+    pairs += _unequal(judges[0], judges[1], "judge: ")
     pairs += environment.differences(then, now)
     earlier = then.get("earlier")
     for index, before in enumerate(earlier if isinstance(earlier, list) else []):

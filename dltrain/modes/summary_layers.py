@@ -36,9 +36,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """A network as passes over `batch` images of `shape` (C, H, W) found it, and its sums."""
+    """A network as passes over `batch` inputs of `shape`, (C, H, W) of images, found it, and its sums."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     batch: int
     device: str  # meta, or cpu for networks that cannot be run without numbers
     layers: tuple[Layer, ...]
@@ -50,8 +50,8 @@ class Summary:
     kept_bytes: int  # for the batch: all that the backward pass needs but parameters and buffers
 
 
-def summarize(model: nn.Module, shape: tuple[int, int, int], batch: int = 2) -> Summary:
-    """The layers of any network that takes (B, C, H, W). Changes nothing: neither the model nor any generator.
+def summarize(model: nn.Module, shape: tuple[int, ...], batch: int = 2) -> Summary:
+    """The layers of any network that takes (B, *shape). Changes nothing: neither the model nor any generator.
 
     A copy on torch's meta device is run, which computes shapes alone; where that cannot be, one on the CPU with two
     images, for which the model must have numbers. `batch` must be 2 or more, since batch norm cannot learn from one.
@@ -94,7 +94,7 @@ class _Pass:
         # Storages are held: one that is freed gives its address to another.
         self.known = dict(map(_storage, [*model.parameters(), *model.buffers()]))
 
-    def over(self, shape: tuple[int, int, int], batch: int, device: str) -> Summary:
+    def over(self, shape: tuple[int, ...], batch: int, device: str) -> Summary:
         model = self.model
         for module in model.modules():
             module.register_forward_pre_hook(self._enter, prepend=True)
@@ -242,8 +242,9 @@ def _kind(layer: Layer) -> str:
 def _sums(summary: Summary, room: int | None) -> list[str]:
     fixed = summary.parameters - summary.trained
     trained = [f"{fixed:,} of them fixed"] if fixed else []
+    what = "(channels x height x width)" if len(summary.shape) == 3 else "numbers"
     rows = [
-        ("input", [f"{by(summary.shape)} (channels x height x width)"]),
+        ("input", [f"{by(summary.shape)} {what}"]),
         ("parameters", [f"{summary.parameters:,}", memory(summary.parameter_bytes), *trained]),
         ("multiply-adds", [f"{summary.multiply_adds:,} an image", "convolutions and matrix products, each 2 FLOPs"]),
         (

@@ -27,6 +27,8 @@ from dltrain.engine.random import key, seed_generators
 from dltrain.engine.state import State
 from dltrain.engine.step import Turn
 from dltrain.environment import Environment
+from dltrain.measuring.measures import Measures
+from dltrain.modes.judging import UNKNOWN, Record, measures_for, record_of, spoken_judge
 from dltrain.report import Report
 from dltrain.report.terminal import Screen
 from dltrain.run import Run
@@ -55,16 +57,22 @@ def run(
         now = environment.to_json(env, spec, before)
         if warning := environment.warning(before, now):
             screen.warn(warning)
-        seen = before.get("data_sha256") if saved is not None else None
-        record.write_environment(now if seen is None else now | {"data_sha256": seen})
+        kept = {name: before[name] for name in ("data_sha256", "judge") if saved is not None and name in before}
+        seen = kept.get("data_sha256")
+        record.write_environment(now | kept)
         record.write_results(status="running", device=str(env.device), precision=env.precision, seed=cfg.seed)
 
         data = open_data(cfg, spec, env.device, env.loader, env.workers, screen.line)
         try:
             digests = data.digests()
             refuse_other_images(seen, digests, folder)
-            record.write_environment(now | {"data_sha256": digests or seen or {}})
-            state, turns = build(cfg, spec, data, env, screen)
+            now["data_sha256"] = digests or seen or {}
+            then = kept if saved is not None else recorded_environment or {}
+            measures = measures_for(cfg, spec, data, env, screen, then.get("judge", UNKNOWN))
+            judge = record_of(measures)
+            refuse_other_judge(kept.get("judge"), judge, folder)
+            record.write_environment(now if measures is None else now | {"judge": judge})
+            state, turns = build(cfg, spec, data, env, screen, measures)
             if saved is not None:
                 state.load_state_dict(saved, env.device)
                 record.write_metrics(state.rows)
@@ -72,7 +80,9 @@ def run(
             parameters = sum(param.numel() for param in state.task.parameters())
             record.write_results(parameters=parameters)
             report = Report(screen, cfg, spec, record, state.task.monitor, state.step)
-            report.banner(parameters, env, notes=[] if saved is None else [f"goes on from step {state.step:,}"])
+            notes = [] if judge is None else [spoken_judge(judge)]
+            notes += [] if saved is None else [f"goes on from step {state.step:,}"]
+            report.banner(parameters, env, notes)
             with signals.patient():  # from here on a signal is noted, and the loop stops and saves
                 with profiling(cfg, state, data, record, report, env) as profile:
                     reason = loop.train(cfg, state, turns, data, record, report, env, profile)
@@ -80,7 +90,8 @@ def run(
                 if reason == "completed":
                     results["weights_sha256"] = checkpoint.weights_sha256(state.task.state_dict())
                     try:
-                        results["metrics"], pictures = final_evaluation(cfg, state, data, folder, env, screen)
+                        final = final_evaluation(cfg, state, data, folder, env, screen)
+                        results["metrics"], pictures = final.metrics, final.pictures
                     except loop.StopAskedError:
                         reason = signals.requested() or "SIGTERM"
                 results["seconds"] = round(earlier + time.monotonic() - began, 3)
@@ -103,6 +114,18 @@ def refuse_other_images(then: Any, now: dict[str, str], folder: Path) -> None:
         raise Failure(
             f"the images of {' and '.join(other)} are not those that {folder} has learned from: the same files hold "
             "other pixels, and it would not end as if it had never stopped",
+            resumes=False,
+        )
+
+
+def refuse_other_judge(then: Any, now: Record, folder: Path) -> None:
+    """Raise Failure if what a run goes on with would measure it otherwise than it was measured so far."""
+    if isinstance(then, dict) and then.get("weights_sha256") != (now or {}).get("weights_sha256"):
+        names = [spoken_judge(judge) if isinstance(judge, dict) else "no judge" for judge in (then, now)]
+        raise Failure(
+            f"the judge is not the one that {folder} was measured by so far: {names[0]}\n"
+            f"  here it is {names[1]}\n"
+            "  what it would measure from here on could not be compared: put the former judge back in its place",
             resumes=False,
         )
 
@@ -130,11 +153,13 @@ def summary(state: State, report: Report, env: Environment) -> dict[str, Any]:
     return found
 
 
-def build(cfg: Config, spec: DataSpec, data: Data, env: Environment, screen: Screen) -> tuple[State, list[Turn]]:
+def build(
+    cfg: Config, spec: DataSpec, data: Data, env: Environment, screen: Screen, measures: Measures | None = None
+) -> tuple[State, list[Turn]]:
     """The task with its first weights on the device, its optimizers and its updates, at step 0."""
     seed_generators(key(cfg.seed, "init"), torch.device("cpu"))
     pixels = data.class_pixels("train") if weighs_pixels(cfg.task) else None
-    task: Any = build_task(cfg, spec, data.targets("train"), pixels)
+    task: Any = build_task(cfg, spec, data.targets("train"), pixels, measures)
     if cfg.init.name == "run":
         load_weights(task, cfg, spec, screen)
     task.to(env.device, memory_format=env.memory_format)
@@ -193,7 +218,9 @@ def final_evaluation(
 ) -> Evaluation:
     """`val/…` of the best epoch, and `test/…` of its weights where there is a test split; pictures of the last."""
     if state.best is None:
-        raise Failure(f"no evaluation gave a {state.task.monitor} that is a number, so there is no best checkpoint")
+        raise Failure(
+            f"no evaluation gave a {state.task.monitor} that is a number, so there is no best checkpoint", resumes=False
+        )
     row = state.rows[state.best["epoch"] - 1]
     metrics = {name: value for name, value in row.items() if name.startswith("val/")}
     if "test" not in data.spec.counts:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from dltrain.config.mode import Config
 from dltrain.config.spec import DataSpec
 from dltrain.report.lines import Lines
+from dltrain.report.rows import SPACING, evaluated, is_spaced
 from dltrain.report.terminal import Screen
 
 if TYPE_CHECKING:
@@ -13,10 +14,7 @@ if TYPE_CHECKING:
 
     from dltrain.environment import Environment
     from dltrain.run import Run
-    from dltrain.tasks import Picture
-
-
-SPACING = 1.25  # factor on the step from one picture in TensorBoard to the next, which all stay in the event file
+    from dltrain.tasks import Evaluation, Picture
 
 
 class Report:
@@ -33,7 +31,7 @@ class Report:
         self.lines = Lines(screen, cfg, spec, run)
         self.clock = self.lines.clock
         self.board = TensorBoard(run.path / "tensorboard", cfg, screen, step) if cfg.log.tensorboard else None
-        self.album = Album(run.path / "pictures", cfg, spec, monitor, screen) if cfg.log.pictures else None
+        self.album = Album(run.path / "pictures", cfg, spec, monitor, screen, step) if cfg.log.pictures else None
 
     def banner(self, parameters: int, environment: "Environment", notes: Sequence[str] = ()) -> None:
         """What will run."""
@@ -58,13 +56,18 @@ class Report:
         if self.board:
             self.board.histograms(tensors, step)
 
-    def epoch(self, rows: Sequence[Mapping[str, float]], is_best: bool, pictures: Mapping[str, "Picture"]) -> None:
-        """An epoch has ended: the last of `rows` is its row of `metrics.csv`; `pictures` are of the evaluation."""
+    def epoch(self, rows: Sequence[Mapping[str, float]], is_best: bool, found: "Evaluation") -> None:
+        """An epoch has ended: the last of `rows` is its row of `metrics.csv`; `found` is empty without evaluation."""
         self.lines.epoch(rows[-1], is_best)
         if self.board:
             self.board.epoch(rows[-1])
-        drawn = self.album.epoch(rows, is_best, pictures) if self.album else {}
+        if found.metrics:
+            self.lines.notes(found.notes)
         step = int(rows[-1]["step"])
+        frames = self.album.frames(rows, found.frames) if self.album else {}
+        if frames and is_spaced(evaluated(rows)):
+            self._show("val", frames, step)
+        drawn = self.album.epoch(rows, is_best, found.pictures) if self.album else {}
         if drawn and step >= SPACING * self._shown:
             self._shown = step
             self._show("val", drawn, step)

@@ -9,6 +9,7 @@ from PIL import Image
 from dltrain.report.drawing import CYCLE, FAINT, ORANGE, draw, in_percent, in_plain_numbers, say, whole_numbers
 from dltrain.report.fonts import shown
 from dltrain.report.table import is_share, metric, spoken
+from dltrain.report.values import of_real
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ LOGARITHMIC = 50  # largest over smallest value from which an axis is logarithmi
 MANY_SMALL = 0.2  # share of epochs with a learning rate so small from which its axis is
 MOST_LINES = 6  # in one panel
 COLOURS = [colour for colour in CYCLE if colour != ORANGE]  # of training; orange is the validation's
+EVALUATED = ("val", "generated")  # what is orange
 
 
 def curves(rows: Rows, monitor: str, title: str = "", subtitle: str = "") -> Image.Image:
@@ -39,7 +41,10 @@ def curves(rows: Rows, monitor: str, title: str = "", subtitle: str = "") -> Ima
         (loss, measure), (rate, gradient) = panels
         _loss(loss, rows, monitor, best)
         _measure(measure, rows, monitor, best)
-        _rate(rate, rows)
+        if scores := _scores(rows):
+            _score(rate, rows, scores)
+        else:
+            _rate(rate, rows)
         _gradient(gradient, rows)
         rate.set_xlabel("epoch")
         gradient.set_xlabel("epoch")
@@ -54,7 +59,8 @@ def curves(rows: Rows, monitor: str, title: str = "", subtitle: str = "") -> Ima
 def _loss(axes: "Axes", rows: Rows, monitor: str, best: Mapping[str, float] | None) -> None:
     of_training = _of_training(rows, "loss")
     axes.set_title("loss")
-    _lines(axes, rows, of_training | {"val": "val/loss"})
+    # a penalty beside the losses of several networks may be small without end
+    _lines(axes, rows, of_training | {"val": "val/loss"}, plain=len(of_training) > 1)
     _mark(axes, rows, "val/loss", monitor, best)
 
 
@@ -68,7 +74,11 @@ def _measure(axes: "Axes", rows: Rows, monitor: str, best: Mapping[str, float] |
     if not chosen:
         say(axes, "no metric but the loss" if "val/loss" in names else "not evaluated")
         return
-    _lines(axes, rows, _of_training(rows, chosen[4:]) | {"val": chosen})
+    if (real := of_real(chosen)) in names:
+        axes.set_title(f"{spoken(chosen[4:])}, validation")
+        _lines(axes, rows, {"real images": real, "generated": chosen})
+    else:
+        _lines(axes, rows, _of_training(rows, chosen[4:]) | {"val": chosen})
     if is_share(chosen):
         in_percent(axes.yaxis)
     _mark(axes, rows, chosen, monitor, best)
@@ -81,6 +91,24 @@ def _rate(axes: "Axes", rows: Rows) -> None:
     small = [rate for rate in rates if rate * LOGARITHMIC <= max(rates)]
     # many schedules end close to 0, which would be all that such an axis shows
     in_plain_numbers(axes, logarithmic=len(small) > max(1, MANY_SMALL * len(rates)))
+
+
+def _scores(rows: Rows) -> dict[str, str]:
+    """What a discriminator says in training of real and of generated images, where there is one."""
+    real = next(iter(_of_training(rows, "real_score").values()), "")
+    fake = f"{real.rpartition('/')[0]}/fake_score"
+    return {"real images": real, "generated": fake} if real and fake in _names(rows) else {}
+
+
+def _score(axes: "Axes", rows: Rows, scores: Mapping[str, str]) -> None:
+    """Scores in the place of the learning rate, which is told in words."""
+    axes.set_title("discriminator's scores")
+    _lines(axes, rows, scores)
+    rates = _points(rows, "train/lr")[1]
+    if rates:
+        ends = list(dict.fromkeys([rates[0], rates[-1]]))
+        said = f"learning rate {' to '.join(f'{rate:.3g}' for rate in ends)}"
+        axes.set_title(said, loc="right", fontweight="normal", fontsize=9)
 
 
 def _gradient(axes: "Axes", rows: Rows) -> None:
@@ -102,12 +130,12 @@ def _gradient(axes: "Axes", rows: Rows) -> None:
     other.set_title("share of steps clipped (dashed)", loc="right", fontweight="normal", fontsize=9)
 
 
-def _lines(axes: "Axes", rows: Rows, lines: Mapping[str, str]) -> None:
-    """One line a label, of the column that it names."""
+def _lines(axes: "Axes", rows: Rows, lines: Mapping[str, str], *, plain: bool = False) -> None:
+    """One line a label, of the column that it names; `plain`: on a linear axis whatever they are."""
     values: list[float] = []
     for i, (label, name) in enumerate(list(lines.items())[-MOST_LINES:]):
         x, y = _points(rows, name)
-        colour = ORANGE if label == "val" else COLOURS[i % len(COLOURS)]
+        colour = ORANGE if label in EVALUATED else COLOURS[i % len(COLOURS)]
         if any(math.isfinite(value) for value in y):
             axes.plot(x, y, color=colour, label=label, **_pen(x))
             values += [value for value in y if math.isfinite(value)]
@@ -115,7 +143,7 @@ def _lines(axes: "Axes", rows: Rows, lines: Mapping[str, str]) -> None:
         say(axes, "no finite number")
         return
     is_wide = min(values) > 0 and max(values) >= LOGARITHMIC * min(values)
-    in_plain_numbers(axes, logarithmic=is_wide and not is_share(next(iter(lines.values()))))
+    in_plain_numbers(axes, logarithmic=is_wide and not plain and not is_share(next(iter(lines.values()))))
     if len(axes.lines) > 1:
         axes.legend(loc="best")
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dltrain.config.messages import command
-from dltrain.config.spec import DataSpec, Target
+from dltrain.config.spec import DataSpec
 from dltrain.data.files import not_read
 from dltrain.data.imageset import LeftOut
 from dltrain.data.layout import beside_notes
@@ -55,15 +55,19 @@ def _told_below(left_out: Sequence[LeftOut]) -> tuple[str, ...]:
     return (*not_read(files["unreadable"]), *beside_notes(files["link"], files["other"]))
 
 
-def suggestions(facts: Facts, spec: DataSpec, typed: Sequence[str]) -> list[str]:
-    """Commands worth typing next, each of which runs."""
-    words = [word for word in typed if word.partition("=")[0] not in ("mode", "output")]
-    if spec.target == Target.nothing:
-        return []
+def suggestions(facts: Facts, typed: Sequence[str], task: str, instead: Sequence[str]) -> list[str]:
+    """Commands worth typing next, each of which runs.
+
+    `instead`: words that choose a network which can learn from the set, in place of what was typed.
+    """
+    replaced = {"mode", "output", *(word.partition("=")[0] for word in instead)}
+    of_another = "model." if instead else "mode="
+    words = [word for word in typed if word.partition("=")[0] not in replaced and not word.startswith(of_another)]
+    words += instead
     keys = {word.partition("=")[0] for word in words}
     found = [["trainer.dry_run=true"], []]
     if facts.imbalance > UNEVEN:
-        found += [[word] for word in ("data.sampling=balanced", "task.balanced=true")]
+        found += [["data.sampling=balanced"], *([["task.balanced=true"]] if task == "classification" else [])]
     return [command([*words, *more]) for more in found if not more or more[0].partition("=")[0] not in keys]
 
 

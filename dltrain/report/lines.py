@@ -24,7 +24,7 @@ from dltrain.report.table import (
     standard_error,
 )
 from dltrain.report.terminal import Screen, cut, safe
-from dltrain.report.values import of_each_class, of_each_output, with_unit
+from dltrain.report.values import beside_real, is_of_real, of_each_class, of_each_output, with_unit
 
 if TYPE_CHECKING:
     from dltrain.environment import Environment
@@ -48,6 +48,7 @@ class Lines:
         self._epochs = -(-self._total // per_epoch)
         self._began: tuple[float, int] | None = None  # wall clock and step at the first reading
         self._metric = ""  # the last validation, as it is shown
+        self._noted: set[str] = set()  # what the last evaluation had to say
         self._label = LABEL
 
     # ---- before
@@ -103,11 +104,13 @@ class Lines:
         left = self._seconds_left(step)
 
         def parts() -> list[str]:
-            shown = _losses(scalars)
-            first, others = shown[:1], shown[1:]
+            losses = _losses(scalars)
             speed = [f"{images_per_second:,.0f} img/s"] if images_per_second else []
             ahead = [f"{duration(left)} left"] if left is not None else []
-            return [*first, *ahead, *([self._metric] if self._metric else []), *speed, *others]
+            found = [self._metric] if self._metric else []
+            if len(losses) > 1:  # of networks that play against each other: they do not tell how far it has come
+                return [*found, *ahead, ", ".join(losses), *speed]
+            return [*losses, *ahead, *found, *speed]
 
         label = f"{self.screen.place}epoch {epoch:>{len(str(epochs))}}/{epochs}"
         self.screen.progress(label, step, total_steps, parts)
@@ -139,6 +142,18 @@ class Lines:
         else:
             self.screen.line(text)
 
+    def notes(self, notes: Sequence[str]) -> None:
+        """What an evaluation has to say: each told once for as long as it holds, whatever its numbers become.
+
+        What stands behind a colon may change, too.
+        """
+        heads = ["".join(c for c in note.partition(":")[0] if not c.isdigit()) for note in notes]
+        for head, note in zip(heads, notes, strict=True):
+            if head not in self._noted:
+                for line in labelled("note", note, self.screen.room, len("note  ")):
+                    self._say(line)
+        self._noted = set(heads)
+
     def _seconds_left(self, step: int) -> float | None:
         """From the pace since the first reading; the first step alone, which sets much up, says little."""
         if self._began is None or step <= self._began[1]:
@@ -168,7 +183,11 @@ class Lines:
         split = "test" if self.spec.counts.get("test") else "val"
         # one number a class stays in results.json
         names = [name for name in sorted(metrics, key=rank) if name.startswith("test/") and name.count("/") == 1]
-        rows = [(spoken(name), self._with_uncertainty(name, metrics[name])) for name in names]
+        rows = [
+            (spoken(name), self._with_uncertainty(name, metrics[name]) + beside_real(name, metrics))
+            for name in names
+            if not is_of_real(name, metrics)
+        ]
         each = of_each_output(metrics, self.spec, "test") + of_each_class(metrics, self.spec, split)
         rows += [(cut(f"  {name}", WIDEST_LABEL - 1), text) for name, text in each]
         self._label = max([LABEL, *(len(label) + 1 for label, _ in rows)])
@@ -222,7 +241,9 @@ class Lines:
     def next_commands(self) -> list[str]:
         """Commands that make sense after this run."""
         run = run_word(self.run.path)
-        commands = [f"dltrain mode=eval run={run}"]
+        makes_images = self.cfg.task.name == "adversarial"
+        commands = [f"dltrain mode=generate run={run}"] if makes_images else []
+        commands.append(f"dltrain mode=eval run={run}")
         sweep = _sweep_command(self.screen.typed)
         if sweep:
             commands.append(sweep)

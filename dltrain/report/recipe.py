@@ -23,7 +23,8 @@ def recipe(choices: Mapping[str, str], typed: Sequence[str] = ()) -> list[str]:
             continue
         words = []
         for key, value in _chosen(group, choices[group]):
-            if key in settled or choices.get(key, value) != value or value == "default":
+            in_part = any(one.startswith(f"{key}.") for one in settled)
+            if key in settled or in_part or choices.get(key, value) != value or value == "default":
                 continue
             settled.add(key)
             words.append(f"{key}={value}")
@@ -56,9 +57,12 @@ def _chosen(group: str, option: str) -> Iterator[tuple[str, str]]:
 
 
 def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The keys that a file sets; as one those of a whole part that it turns off."""
     for key, value in content.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict):
+        if isinstance(value, dict) and len(value) > 1 and prefix and not any(value.values()):
+            yield name, "off"
+        elif isinstance(value, dict):
             yield from _leaves(value, f"{name}.")
         else:
             yield name, json.dumps(value, separators=(",", ":"), ensure_ascii=False).strip('"')

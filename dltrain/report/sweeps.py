@@ -30,7 +30,7 @@ class Row:
     def scores(self) -> dict[str, float]:
         """The best validation and the test of what was monitored; empty until there is one."""
         best = self.results.get("best")
-        if best is None:
+        if best is None or best["metric"] == "step":  # the last one was kept: nothing says how good it is
             return {}
         name = str(best["metric"]).lstrip("-")
         found = {name: float(best["value"])}

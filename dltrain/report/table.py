@@ -11,9 +11,16 @@ from dltrain.report.terminal import safe, width
 
 SHARES = {"accuracy", "class_accuracy", "top5", "macro_f1", "f1", "precision", "recall", "clipped"}
 SHARES |= {"mean_iou", "iou", "mean_dice", "dice", "pixel_accuracy"}
+SHARES |= {"recall", "rarest_class", "class_share", "class_entropy", "copies", "discriminator_accuracy"}
 _SPOKEN = {"macro_f1": "macro F1", "top5": "top-5", "r2": "R²", "mae": "MAE"}
 _SPOKEN |= {"mean_iou": "mean IoU", "iou": "IoU", "mean_dice": "mean Dice", "dice": "Dice"}
 _SPOKEN |= {"pixel_accuracy": "pixel accuracy"}
+_SPOKEN |= {"fid": "FID", "real_fid": "real FID", "rarest_class": "rarest class", "class_entropy": "class entropy"}
+_SPOKEN |= {"nearest_distance": "nearest distance", "real_nearest_distance": "real nearest distance"}
+_SPOKEN |= {"discriminator_accuracy": "discriminator accuracy", "class_share": "share of"}
+_SPOKEN |= {"real_checkerboard": "real checkerboard", "real_score": "real score", "fake_score": "fake score"}
+BESIDE = ("copies", "discriminator_accuracy")  # shares that say nothing of how good a result is
+_OF_ONE = ("iou", "dice", "class_accuracy", "class_share", "mae", "rmse", "r2")  # one for each class, or value
 Cell = str | float | None  # of a CSV file
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -23,9 +30,10 @@ def is_share(name: str) -> bool:
     return not SHARES.isdisjoint(name.split("/"))
 
 
-def rank(name: str) -> tuple[bool, bool, bool, bool, str]:
-    """A sorting key: shares first, mean IoU before the others, then R², losses last."""
-    return not is_share(name), not name.endswith("mean_iou"), not _is_r2(name), name.endswith("loss"), name
+def rank(name: str) -> tuple[bool, bool, bool, bool, bool, str]:
+    """A sorting key: FID first, then shares, mean IoU before the others, then R², losses last."""
+    is_first, is_scored = name.endswith("/fid"), is_share(name) and not name.endswith(BESIDE)
+    return not is_first, not is_scored, not name.endswith("mean_iou"), not _is_r2(name), name.endswith("loss"), name
 
 
 def percent(value: float) -> str:
@@ -37,9 +45,11 @@ def percent(value: float) -> str:
 
 
 def metric(name: str, value: float) -> str:
-    """A metric's value: `98.1 %` for shares, `0.934` for R² (`1.000` for 1 alone), four digits for the rest."""
+    """A metric's value: `98.1 %` for shares, `0.934` for R² (`1.000` for 1 alone), four digits for most of the rest."""
     if not math.isfinite(value):
         return str(value)
+    if name.endswith("checkerboard"):
+        return f"{value:.1f} dB"
     if _is_r2(name) and abs(value) < 10:
         return f"{value:.3f}" if value == 1 or value < 0.9995 else f"{math.floor(value * 10_000) / 10_000:.4f}"
     return percent(value) if is_share(name) else f"{value:.4g}"
@@ -50,8 +60,12 @@ def _is_r2(name: str) -> bool:
 
 
 def spoken(name: str) -> str:
-    """`val macro F1` for `val/macro_f1`."""
-    return " ".join(_SPOKEN.get(part, part) for part in name.split("/"))
+    """`val macro F1` for `val/macro_f1`; the name of a class or of a value stays as it is: `iou a/b` for `iou/a/b`."""
+    parts = name.split("/")
+    for at, part in enumerate(parts[:2], 1):
+        if part in _OF_ONE and len(parts) > at:
+            return " ".join([*(_SPOKEN.get(part, part) for part in parts[:at]), "/".join(parts[at:])])
+    return " ".join(_SPOKEN.get(part, part) for part in parts)
 
 
 def seconds(value: float) -> str:

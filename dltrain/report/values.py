@@ -25,6 +25,24 @@ def is_repeated(name: str, spec: DataSpec) -> bool:
     return len(spec.value_names) == 1 and name.partition("/")[2].startswith(("r2/", "mae/"))
 
 
+def of_real(name: str) -> str:
+    """The metric of real images that stands beside one of generated images: `val/real_fid` of `val/fid`."""
+    split, _, what = name.partition("/")
+    return f"{split}/real_{what}"
+
+
+def is_of_real(name: str, metrics: Mapping[str, float]) -> bool:
+    """Whether a metric of real images stands beside that of generated ones."""
+    split, _, what = name.partition("/")
+    return what.startswith("real_") and f"{split}/{what.removeprefix('real_')}" in metrics
+
+
+def beside_real(name: str, metrics: Mapping[str, float]) -> str:
+    """`   real images 0.412`, behind a metric of generated images; empty behind others."""
+    real = of_real(name)
+    return f"   real images {metric(real, metrics[real])}" if real in metrics else ""
+
+
 def of_each_output(metrics: Mapping[str, float], spec: DataSpec, split: str) -> list[tuple[str, str]]:
     """`rotation`, `R² 0.534   MAE 14.1 degrees` for each of several outputs; empty where there is one or none."""
     if len(spec.value_names) < 2:

@@ -1,7 +1,7 @@
 """What is learned: updates over batches, evaluation and prediction. One file a task."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from PIL.Image import Image
@@ -22,6 +22,7 @@ class Update:
     every: int = 1  # on steps where step % every == 0
     lr_scale: float = 1.0  # factor on optim.lr
     count: Callable[[Batch], Tensor] | None = None  # number of targets the mean is over; None: rows
+    counts: Mapping[str, Callable[[Batch], Tensor]] = field(default_factory=dict)  # of scalars with means over others
 
 
 class Prediction(NamedTuple):
@@ -38,6 +39,8 @@ class Evaluation(NamedTuple):
 
     metrics: dict[str, float]  # names without the split: "accuracy"
     pictures: dict[str, Picture] = {}  # noqa: RUF012 - "confusion", "worst", …: names of files below pictures/
+    frames: dict[str, Picture] = {}  # noqa: RUF012 - drawn at every evaluation and kept: an animated picture each
+    notes: tuple[str, ...] = ()  # lines for people, each told once for as long as it holds
 
 
 class Task(Protocol):

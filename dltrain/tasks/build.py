@@ -1,24 +1,37 @@
 """From config and data to a task."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
-from dltrain.config import groups, segmentation
+from dltrain.config import adversarial, groups, segmentation
 from dltrain.config.messages import Mistake
 from dltrain.config.mode import Config
 from dltrain.config.spec import DataSpec
 from dltrain.models import build_model
 from dltrain.tasks import Task
+from dltrain.tasks.adversarial import Adversarial
 from dltrain.tasks.classification import Classification
 from dltrain.tasks.regression import Regression
 from dltrain.tasks.segmentation import Segmentation
 
+if TYPE_CHECKING:
+    from dltrain.measuring.measures import Measures
 
-def build_task(cfg: Config, spec: DataSpec, train_targets: Tensor | None, class_pixels: Tensor | None = None) -> Task:
+
+def build_task(
+    cfg: Config,
+    spec: DataSpec,
+    train_targets: Tensor | None,
+    class_pixels: Tensor | None = None,
+    measures: "Measures | None" = None,
+) -> Task:
     """The task of `cfg` with a new network, whose weights come from torch's default generator.
 
     `train_targets` (N,) are the training set's, for `task.balanced`, and `class_pixels` (K,) how many pixels each class
     has in its masks (see `weighs_pixels`); with None such a task can only evaluate: class weights do not matter then.
+    `measures` say what a generator's images are worth.
     Raises Mistake where a class to balance has no image, or no pixel.
     """
     if isinstance(cfg.task, groups.Regression):
@@ -35,6 +48,9 @@ def build_task(cfg: Config, spec: DataSpec, train_targets: Tensor | None, class_
         )
     if isinstance(cfg.task, segmentation.Segmentation):
         return _segmentation(cfg.task, build_model(cfg.model, spec.shape, spec.num_outputs), spec, class_pixels)
+    if isinstance(cfg.task, adversarial.Adversarial):
+        model = build_model(cfg.model, spec.shape, spec.num_outputs)
+        return Adversarial(model, cfg.task, mean=spec.mean, std=spec.std, seed=cfg.seed, measures=measures)
     if not isinstance(cfg.task, groups.Classification):
         raise TypeError(f"no task is built from {type(cfg.task).__qualname__}")
     weights, can_learn = None, True

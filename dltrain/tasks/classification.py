@@ -77,7 +77,9 @@ class Classification(nn.Module):
         """One update: the network's."""
         if not self.can_learn:
             raise ValueError("balanced classes were asked for, and the task was built without training targets")
-        return [Update("", self.model, self.loss, count=None if self.class_weights is None else self.weight_of)]
+        if self.class_weights is None:
+            return [Update("", self.model, self.loss)]
+        return [Update("", self.model, self.loss, count=self.weight_of, counts={"accuracy": _rows})]
 
     def weight_of(self, batch: Batch) -> Tensor:
         """Sum of the weights of a batch's targets: what the loss is a mean over."""
@@ -143,6 +145,11 @@ def _targets(batch: Batch) -> Tensor:
     if batch.targets is None:
         raise ValueError("a classifier needs targets")
     return batch.targets
+
+
+def _rows(batch: Batch) -> Tensor:
+    """Number of a batch's images: what `accuracy` is a mean over."""
+    return torch.tensor(len(batch.ids))
 
 
 def _classes(y: Tensor) -> Tensor:

@@ -61,11 +61,15 @@ class Segmentation(nn.Module):
         """One update: the network's."""
         if not self.can_learn:
             raise ValueError("balanced classes were asked for, and the task was built without the pixels of each class")
-        return [Update("", self.model, self.loss, count=self.weight_of)]
+        return [Update("", self.model, self.loss, count=self.weight_of, counts={"pixel_accuracy": self.pixels_of})]
 
     def weight_of(self, batch: Batch) -> Tensor:
         """Sum of the weights of a batch's pixels: what the loss is a mean over."""
         return self._weights(batch)[1].sum()
+
+    def pixels_of(self, batch: Batch) -> Tensor:
+        """Number of a batch's pixels that are not ignored: what `pixel_accuracy` is a mean over."""
+        return (self._cut(_masks(batch)) != IGNORED).sum()
 
     def _weights(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, h, w) the masks where the network has outputs, and the weights of their pixels."""

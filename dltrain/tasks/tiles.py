@@ -53,12 +53,12 @@ def cuts(size: int, tile: int | None, sides: Sides) -> list[Cut]:
 def in_parts(model: nn.Module, images: Tensor, tile: int | None = None) -> Iterator[Part]:
     """The network's logits for (B, C, H, W) images, part by part; the parts cover the image and do not overlap.
 
-    `tile`: sides of images that go whole, and of the tiles of larger ones; None: 1,024 and 512, more for networks that
-    look far. Beside the images, memory is that of one part.
+    `tile`: sides of images that go whole, and of the tiles of larger ones; None: 1,024 and 512, or `sides.tile` for
+    networks that look far. Beside the images, memory is that of one part.
     """
     sides: Sides = model.sides  # type: ignore[assignment]
     height, width = images.shape[2:]
-    is_whole = max(height, width) <= (max(WHOLE, 2 * sides.tile) if tile is None else tile)
+    is_whole = max(height, width) <= (max(WHOLE, sides.tile) if tile is None else tile)
     side = None if is_whole else sides.tile if tile is None else tile
     for down in cuts(height, side, sides):
         for across in cuts(width, side, sides):

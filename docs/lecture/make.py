@@ -1,4 +1,4 @@
-"""Runs the commands of the lecture pages, prints their tables and draws their pictures, two in docs/pictures/.
+"""Runs the commands of the lecture pages, prints their tables and draws their pictures in docs/pictures/.
 
 python docs/lecture/make.py [FOLDER]        (needs matplotlib; what lies in FOLDER already is not trained again)
 """
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import gan
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -203,6 +204,7 @@ def main(folder: Path) -> None:
     cells_table(folder, sweep(folder / "outputs" / "borders"))
     draw_cells(folder, sweep(folder / "outputs" / "borders"))
     draw(folder, short, long)
+    gan.main(folder)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dltrain.config import table as table_of_options
 from dltrain.config.compose import compose, load
+from dltrain.config.model import DCGAN
 from dltrain.config.nearest import nearest
 from dltrain.models import outline
 
@@ -40,12 +41,18 @@ Cells = list[str]
 
 
 @functools.cache
-def count(words: str, shape: tuple[int, int, int], outputs: int) -> tuple[int, int]:
-    """Parameters, and multiply-adds of convolutions and matrix products for one image in evaluation."""
+def count(words: str, shape: tuple[int, int, int], outputs: int, part: str = "generator") -> tuple[int, int]:
+    """Parameters, and multiply-adds of convolutions and matrix products for one image in evaluation.
+
+    `part` is which network of a DCGAN, `generator` or `discriminator`.
+    """
     cfg, _ = compose([f"model={words.split()[0]}", *words.split()[1:]])
-    network = outline(cfg.model, shape, outputs).eval()
+    network, inputs = outline(cfg.model, shape, outputs).eval(), tuple[int, ...](shape)
+    if isinstance(cfg.model, DCGAN):
+        network = network.get_submodule(part)
+        inputs = (cfg.model.latent_dim,) if part == "generator" else inputs
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *shape, device="meta"))
+        network(torch.zeros(1, *inputs, device="meta"))
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
 
 
@@ -203,7 +210,7 @@ def measured_on(known: dict[str, Speed]) -> str:
     large, others = BATCH[True], BATCH[False]
     return (
         f"images/s: training steps in {precision} at that input, batches of {others}, of {large} above 64 pixels, of "
-        f"{BATCH_OF_MASKS} for U-Nets; "
+        f"{BATCH_OF_MASKS} for U-Nets; of `dcgan` both updates; "
         f"{machine}."
     )
 

@@ -18,6 +18,8 @@ PAPERS = {
     "Ronneberger 2015": "Ronneberger, Fischer, Brox: U-Net: convolutional networks for biomedical image segmentation. "
     "arXiv:1505.04597",
     "Jetley 2018": "Jetley, Lord, Lee, Torr: Learn to pay attention. arXiv:1804.02391",
+    "Radford 2015": "Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
+    "adversarial networks. arXiv:1511.06434",
 }
 
 IMAGENET = ((3, 224, 224), 1000)
@@ -25,6 +27,7 @@ CIFAR = ((3, 32, 32), 10)
 DIGITS = ((1, 28, 28), 10)
 CELLS = ((1, 512, 512), 2)  # the images of the paper's first challenge, cells and membranes
 VOC = ((3, 224, 224), 21)
+FACES = ((3, 64, 64), 1)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ MODELS = [
         Row(f"unet_resnet{n}", "Ronneberger 2015", VOC, f"features of `resnet{n}`", "models/test_unet_resnet.py")
         for n in (18, 34)
     ),
+    Row("dcgan", "Radford 2015", FACES, "written out in float64", "models/test_dcgan.py"),
 ]
 
 # other published forms

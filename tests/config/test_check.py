@@ -127,7 +127,7 @@ BETWEEN = [
         "se in plain20 without a norm",
     ),
     (["init=run"], "needs the run"),
-    (["data.mean=[0.1]", "data.std=[0.1,0.2]"], "differ in length"),
+    (["data.mean=[0.1,0.2,0.3]", "data.std=[0.1,0.2]"], "differ in length"),
     (["optim.name=adam"], "does not fit"),
     (["data.augment.resized_crop=0.5", "data.loader=resident"], "as they are read"),
     (["model=mlp", "data=digits_pose", "data.augment.cutmix=1"], "classes only"),

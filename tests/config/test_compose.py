@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -42,10 +43,11 @@ def test_every_option_composes_to_the_dataclass_behind_it_and_is_read_back_the_s
         words += ["model=unet"] if group == "data" and table.schema(group, option).kind == "mask" else []
         words += ["data=digit_scenes"] if "unet" in option or option == "segmentation" else []
         words += ["model=unet"] if option == "segmentation" else []
+        words += ["model=dcgan"] if option in ("images", "adversarial") else []
         words += ["data=digits_pose"] if option == "regression" else []
         words += ["init.source=last"] if group == "init" and option == "run" else []
         cfg, _ = compose(words)
-        check(config("mode=data", *words[:1], *words[3:]) if option == "images" else cfg)  # no task learns from it
+        check(cfg)
         assert type(getattr(cfg, group)) is table.schema(group, option)
         assert saved.from_json(json.dumps(saved.to_json(cfg))) == cfg
 
@@ -214,6 +216,45 @@ def test_eval_refuses_keys_that_it_does_not_read(tmp_path: Path) -> None:
     cfg = config("mode=eval", f"run={run}", "precision=fp32", "checkpoint=last", "device=cpu")
     assert isinstance(cfg, Eval)
     assert (cfg.precision.name, cfg.checkpoint.value, cfg.device) == ("fp32", "last", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("words", "mode", "taken", "refused"),
+    [
+        (
+            ["data=mask_folder", "data.root=x", "model=unet"],
+            "eval",
+            ["task.tile=256"],
+            ["task.loss=dice", "task.class_weights=[1,2]"],
+        ),
+        (
+            ["data=mask_folder", "data.root=x", "model=unet"],
+            "predict",
+            ["task.tile=256"],
+            ["task.w0=3", "task.balanced=true"],
+        ),
+        (["data=mask_folder", "data.root=x", "model=unet"], "export", [], ["task.tile=256"]),
+        (["model=dcgan"], "eval", ["task.samples=20", "task.judge=none"], ["task.r1=1", "task.loss=hinge"]),
+        ([], "eval", [], ["task.label_smoothing=0.1", "task.balanced=true"]),
+        ([], "predict", [], ["task.label_smoothing=0.1"]),
+    ],
+)
+def test_of_the_task_only_what_the_mode_reads_may_be_typed(
+    words: list[str], mode: str, taken: list[str], refused: list[str], tmp_path: Path
+) -> None:
+    """What is offered instead keeps the rest of the line, and the keys that are named are those that are taken."""
+    run = make_run(tmp_path / "r", *words)
+    opened = [f"mode={mode}", f"run={run}", *(["input=x"] if mode == "predict" else [])]
+    cfg = config(*opened, *taken)
+    for word in taken:
+        key, _, value = word.partition("=")
+        assert str(getattr(cfg.task, key.removeprefix("task."))) == value
+    for word in refused:
+        with pytest.raises(Mistake, match=re.escape(f"{word} has no say in mode={mode}")) as told:
+            config(*opened, *taken, word)
+        assert set(taken) <= set(shlex.split(told.value.type_this))
+        named = [part for part in told.value.allowed.split(", ") if part.startswith("task.")]
+        assert named == sorted(word.partition("=")[0] for word in taken)
 
 
 @pytest.mark.parametrize("words", [["mode=eval"], ["mode=reproduce"]])

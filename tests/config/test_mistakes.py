@@ -37,7 +37,7 @@ BEFORE_HYDRA = [
     ("model=LeNet-5", ["nearest  model=lenet5"], "model=lenet5"),
     ("data=lenet5", ["nearest  model=lenet5"], "model=lenet5"),
     ("precision=fp61", ["auto|bf16|fp16|fp32"], "precision=fp16"),
-    ("mode=evaluate", ["eval|export|predict|reproduce|summary|train"], "mode=eval"),
+    ("mode=evaluate", ["eval|export|generate|predict|reproduce|summary|train"], "mode=eval"),
     ("experiment=mnist_lenet", ["nearest  experiment=mnist_lenet5"], "experiment=mnist_lenet5"),
     ("model.dpth=3", ["model=lenet5 has no key dpth", "model.dropout", "nearest  model.depth"], None),
     ("model=mlp model.dpth=2", ["model=mlp has no key dpth"], "model=mlp model.depth=2"),
@@ -54,8 +54,12 @@ BEFORE_HYDRA = [
     ("model.name=mlp", ["the name comes from model="], "model=mlp"),
     ("model.mlp=1", ["nearest  model=mlp"], "model=mlp"),
     ("input=x", ["input belongs to mode=predict"], "mode=predict input=x"),
-    ("mode=train run=last", ["run belongs to mode=eval|export|predict|reproduce|summary"], "mode=eval run=last"),
-    ("run=last", ["run belongs to mode=eval|export|predict|reproduce|summary"], "mode=eval run=last"),
+    (
+        "mode=train run=last",
+        ["run belongs to mode=eval|export|generate|predict|reproduce|summary"],
+        "mode=eval run=last",
+    ),
+    ("run=last", ["run belongs to mode=eval|export|generate|predict|reproduce|summary"], "mode=eval run=last"),
     # modes that look at runs, and lists that a shell has cut
     ("runs=[a,b]", ["runs belongs to mode=compare"], "mode=compare 'runs=[a,b]'"),
     ("runs=a", ["runs belongs to mode=compare"], "mode=compare runs=a"),
@@ -82,7 +86,7 @@ BEFORE_HYDRA = [
     ("data.root=a/photos.CSV", ["data=digits has no key root"], "data=csv data.root=a/photos.CSV"),
     ("data.root=set.npz", ["data=digits has no key root"], "data=array data.root=set.npz"),
     ("schedule.gamma=0.1", ["schedule=onecycle has no key gamma"], "schedule=step schedule.gamma=0.1"),
-    ("optim=sgd optim.betas=[0.9,0.99]", ["adam|adamw"], "optim=adam 'optim.betas=[0.9,0.99]'"),
+    ("optim=sgd optim.betas=[0.9,0.99]", ["adam|adam_dcgan|adamw"], "optim=adam 'optim.betas=[0.9,0.99]'"),
     ("init.source=last", ["belongs to init=run"], "init=run init.source=last"),
     ("experiment=mnist_mlp model.pool=avg", ["model=mlp_300_100 has no key pool"], None),
     # grammar

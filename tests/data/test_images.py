@@ -1,4 +1,4 @@
-"""Images without labels are found, split, and come in batches without targets; no task learns from them."""
+"""Images without labels are found, split, and come in batches without targets; a generator learns from them."""
 
 import itertools
 from collections.abc import Callable
@@ -119,12 +119,12 @@ def test_nothing_to_look_at_is_told(make_folder: MakeFolder, folders: dict[str, 
         opened(root)
 
 
-def test_no_task_learns_from_it_and_the_message_says_what_does(
+def test_a_network_with_answers_is_refused_and_the_message_says_which_learns_from_it(
     make_folder: MakeFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = make_folder({".": 10})
     assert main(["data=images", f"data.root={root}"]) == 2
     said = capsys.readouterr()
     text = said.out + said.err
-    assert "no task learns from data=images" in text
-    assert f"dltrain data=images data.root={root} mode=data" in text
+    assert "and data=images has images alone" in text
+    assert f"dltrain data=images data.root={root} model=dcgan" in text

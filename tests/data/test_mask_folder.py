@@ -268,6 +268,34 @@ def test_empty_folders_no_root_and_a_file_are_mistakes(tmp_path: Path) -> None:
         open_set(config(data.MaskFolder()), quiet)
 
 
+def test_links_in_place_of_what_is_needed_are_named(tmp_path: Path) -> None:
+    root = save_pairs(tmp_path / "set")
+    (root / "images" / "03.png").rename(tmp_path / "elsewhere.png")
+    (root / "images" / "03.png").symlink_to(tmp_path / "elsewhere.png")
+    said = refused(root)
+    assert "1 mask has no image: masks/03.png; images/03.png is a link, and only files themselves are read" in said
+    (tmp_path / "linked").mkdir()
+    for place in ("images", "masks"):
+        (tmp_path / "linked" / place).symlink_to(root / place)
+    assert "holds no folder images; images is a link, and only folders themselves are read" in refused(
+        tmp_path / "linked"
+    )
+    save_pairs(tmp_path / "split", below="other")
+    (tmp_path / "split" / "train").symlink_to(root)
+    assert "train is a link" in refused(tmp_path / "split")
+    for path in (root / "masks").iterdir():
+        path.rename(tmp_path / path.name)
+        path.symlink_to(tmp_path / path.name)
+    assert "masks/00.png, masks/01.png" in refused(root)
+    assert "are links, and only files themselves are read" in refused(root)
+
+
+def test_too_few_pairs_are_not_counted_by_class(tmp_path: Path) -> None:
+    said = refused(save_pairs(tmp_path, count=1))
+    assert "too few images to split in all images (1)" in said
+    assert "at least 3 images, and something left for train" in said
+
+
 def test_an_image_without_mask_and_a_mask_without_image_are_named(tmp_path: Path) -> None:
     save_pairs(tmp_path)
     (tmp_path / "masks" / "03.png").unlink()

@@ -151,6 +151,10 @@ def test_ignored_values_count_for_nothing_and_are_told(tmp_path: Path) -> None:
     expected[:3] = 255
     assert np.array_equal(images.read(1)[-1], expected)
     assert "9.4 % of the masks' pixels count for nothing (data.ignore_index=255)" in images.spec.notes
+    assert (
+        "no mask holds data.ignore_index=77"
+        in opened(tmp_path / "a", class_names=[*"abc"], ignore_index=77, unknown_mask_values=IGNORE).spec.notes
+    )
     images = opened(save_pairs(tmp_path / "b", with_strays), mask_values=[0, 255], unknown_mask_values=IGNORE)
     assert images.read(2)[-1][3, 4] == 255
     assert images.read(3)[-1][3, 4] == 0
@@ -158,6 +162,38 @@ def test_ignored_values_count_for_nothing_and_are_told(tmp_path: Path) -> None:
         "6 pixels (0.047 %) with values that are no classes, 3, 128, count for nothing "
         "(data.unknown_mask_values=ignore)" in images.spec.notes
     )
+
+
+def void_in(root: Path, split: str, value: int = 255) -> Path:
+    """A set in three splits, where all pixels of one have this value."""
+    for name, count in (("train", 6), ("val", 2), ("test", 2)):
+        whole = grey([0, 1]) if name != split else grey([value, value])
+        save_pairs(root, whole, count, below=name)
+    return root
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_whose_pixels_all_count_for_nothing_is_a_mistake_with_a_line_that_works(
+    split: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = void_in(tmp_path / "set", split)
+    code, said = told(capsys, f"data.root={root}", "data.ignore_index=255")
+    assert code == 2
+    assert f"every pixel of {split} counts for nothing, being 255 (data.ignore_index=255)" in said
+    words = shlex.split(next(line for line in said.splitlines() if line.startswith("  type"))[10:])
+    assert words[-2:] == ["data.ignore_index=null", "data.mask_values=[0,1,255]"]
+    assert main(words[1:]) == 0
+    assert ", 3 classes" in capsys.readouterr().out
+    code, said = told(capsys, f"data.root={root}", "data.mask_values=[0,1]", "data.unknown_mask_values=ignore")
+    assert code == 2
+    assert f"every pixel of {split} counts for nothing (data.unknown_mask_values=ignore)" in said
+    assert "data.unknown_mask_values=stop" in said
+
+
+def test_a_test_split_with_nothing_to_measure_is_told(tmp_path: Path) -> None:
+    images = opened(void_in(tmp_path, "test"), ignore_index=255)
+    assert "every pixel of test counts for nothing: there is nothing to measure in it" in images.spec.notes
+    assert not [note for note in opened(tmp_path, mask_values=[0, 1, 255]).spec.notes if "every pixel" in note]
 
 
 def test_palettes_that_differ_are_pointed_out(tmp_path: Path) -> None:
@@ -353,6 +389,19 @@ def test_what_can_be_no_mask_is_named(
     assert code == 2
     assert "masks/04.tif cannot be read: " in said
     assert says in said
+
+
+@pytest.mark.parametrize("typed", [[], ["data.unreadable=skip"]])
+def test_leaving_files_out_is_offered_only_if_a_pair_remains(
+    typed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = save_pairs(tmp_path / "set", lambda mask, _: Image.fromarray(np.dstack([mask] * 4)), count=4)
+    code, said = told(capsys, f"data.root={root}", *typed)
+    assert code == 2
+    assert "4 of 8 files" in said
+    assert "masks/00.png cannot be read: " in said
+    assert "data.unreadable=skip" not in said
+    assert "leave them out" not in said
 
 
 # ---- what looks like a class

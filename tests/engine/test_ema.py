@@ -224,3 +224,24 @@ def test_on_a_gpu_an_update_does_not_wait_for_the_device(skip: Tensor | None) ->
         ema.update(module, skip)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_part_is_followed_alone() -> None:
+    """Two networks of a task that move at different steps: each average is that of its own steps."""
+    task, twin = nn.ModuleDict({"a": network(0), "b": network(1)}), nn.ModuleDict({"a": network(0), "b": network(1)})
+    ema, alone = Ema(task, 0.8), Ema(twin["b"], 0.8)
+    before = copies(ema.module["a"].state_dict())
+    for step, skip in enumerate((None, GOOD, SKIPPED, GOOD)):
+        move(task["b"], step)
+        move(twin["b"], step)
+        ema.update(task, skip, task["b"])
+        alone.update(twin["b"], skip)
+    assert same_bits(ema.module["a"].state_dict(), before)
+    assert same_bits(ema.module["b"].state_dict(), alone.module.state_dict())
+    assert not torch.equal(ema.module["b"][0].weight, ema.module["a"][0].weight)
+
+
+def test_a_part_of_another_network_is_refused() -> None:
+    ema, module = follow(steps=1)
+    with pytest.raises(ValueError, match="no part"):
+        ema.update(module, None, nn.Linear(1, 1))

@@ -76,7 +76,9 @@ def use_pair() -> None:
     """Let `mode=train` learn this task, whatever the config says."""
     from dltrain.modes import train
 
-    def build(cfg: Any, spec: Any, train_targets: Tensor | None, class_pixels: Tensor | None) -> Pair:
+    def build(
+        cfg: Any, spec: Any, train_targets: Tensor | None, class_pixels: Tensor | None = None, measures: Any = None
+    ) -> Pair:
         c, h, w = spec.shape
         return Pair(c * h * w, spec.num_outputs)
 

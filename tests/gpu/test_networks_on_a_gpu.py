@@ -6,7 +6,7 @@ The same is done on the CPU for some, so that what needs a GPU has run before it
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +26,7 @@ from dltrain.modes.train import build
 from dltrain.report.terminal import Screen
 from dltrain.tasks import Batch
 from tests.engine.reading import NoReading
-from tests.models.family import answers_per_pixel
+from tests.models.family import answers_per_pixel, generates
 
 ROWS, CLASSES = 4, 5
 SMALL, LARGE = (32, 32), (70, 90)  # above 64 pixels the stems and heads for photographs; no multiple of their poolings
@@ -64,8 +64,19 @@ CASES = [
     ("unet model.depth=3 model.base_channels=8 model.skips=false", SMALL),
     ("unet_resnet18 model.base_channels=8", SMALL),
     ("unet_resnet18 model.base_channels=8 model.up=nearest", (96, 128)),
+    ("dcgan model.base_channels=8", SMALL),
+    (
+        "dcgan model.base_channels=8 model.up=resize model.discriminator_norm=spectral task.loss=hinge "
+        "task.r1=1 task.r1_every=1",
+        (28, 28),
+    ),
+    (
+        "dcgan model.base_channels=8 model.up=pixelshuffle model.norm=none model.discriminator_norm=none "
+        "task.loss=wgan_gp",
+        (64, 64),
+    ),
 ]
-ON_THE_CPU = [case for case in CASES if case[0].startswith(("lenet5", "resnet20", "attention_cnn", "unet"))]
+ON_THE_CPU = [case for case in CASES if case[0].startswith(("lenet5", "resnet20", "attention_cnn", "unet", "dcgan"))]
 
 
 @contextmanager
@@ -83,11 +94,11 @@ def no_waiting(device: torch.device) -> Iterator[None]:
 
 
 def updated(text: str, size: tuple[int, int], precision: str, device: str, *words: str) -> dict[str, Tensor]:
-    """Weights and statistics after two updates, the second without waiting, and both losses."""
+    """Weights and statistics after two steps, the second without waiting, and the losses of all updates."""
     name, *more = text.split()
     scale = ["precision.init_scale=64"] if precision == "fp16" else []  # the first steps are to move the weights
     masks = answers_per_pixel(name)
-    more += ["data=digit_scenes"] if masks else []
+    more += ["data=digit_scenes"] if masks else ["task.judge=none", "task.samples=2"] if generates(name) else []
     cfg, _ = compose([f"model={name}", *more, f"precision={precision}", *scale, f"device={device}", *words])
     channels = 1 if name.startswith(("mlp", "lenet")) else 3
     spec = DataSpec(
@@ -104,20 +115,22 @@ def updated(text: str, size: tuple[int, int], precision: str, device: str, *word
     environment.apply(env)
     assert torch.are_deterministic_algorithms_enabled()
     data: Any = SimpleNamespace(targets=lambda split: None)
-    state, (turn,) = build(cfg, spec, data, env, Screen(out=io.StringIO()))
+    state, turns = build(cfg, spec, data, env, Screen(out=io.StringIO()))
     before = {key: value.clone() for key, value in state.task.state_dict().items()}
     images = torch.randn(ROWS, channels, *size, generator=torch.Generator().manual_seed(1)).to(env.device)
     targets = torch.arange(ROWS, device=env.device) % CLASSES
     if masks:  # the last image has no mask
         targets = torch.where(targets < ROWS - 1, targets, IGNORED).to(torch.uint8)[:, None, None].repeat(1, *size)
     batch = Batch(images.contiguous(memory_format=env.memory_format), targets, torch.arange(ROWS, device=env.device))
-    losses = [apply_update(cfg, turn, batch, Position(), 1e-3)["loss"]]
-    with no_waiting(env.device):
-        losses.append(apply_update(cfg, turn, batch, Position(step=1), 1e-3)["loss"])
+    losses = []
+    for step in range(2):
+        with no_waiting(env.device) if step else nullcontext():
+            losses += [apply_update(cfg, turn, batch, Position(step=step), 1e-3)["loss"] for turn in turns]
     after = state.task.state_dict()
-    weights = {key for key, value in turn.named_params if value.ndim > 1}
-    assert weights
-    still = [key for key in weights if torch.equal(after[f"model.{key}"], before[f"model.{key}"])]
+    moved = {id(value) for turn in turns for _, value in turn.named_params if value.ndim > 1}
+    weights = {key for key, value in state.task.named_parameters() if id(value) in moved}
+    assert len(weights) == len(moved) > 0
+    still = [key for key in weights if torch.equal(after[key], before[key])]
     assert still == []
     assert all(value.isfinite().all() for value in [*after.values(), *losses])
     return {key: value.cpu() for key, value in after.items()} | {"losses": torch.stack(losses).cpu()}
@@ -158,7 +171,8 @@ def test_an_update_is_exact_and_does_not_wait(text: str, size: tuple[int, int], 
 @pytest.mark.parametrize(("text", "size"), CASES)
 def test_the_first_loss_is_that_of_the_cpu(text: str, size: tuple[int, int]) -> None:
     """In float32, and without dropout, which draws otherwise on another device."""
-    there, here = (updated(text, size, "fp32", device, "model.dropout=0")["losses"][0] for device in ("cuda", "cpu"))
+    without = [] if generates(text.split()[0]) else ["model.dropout=0"]
+    there, here = (updated(text, size, "fp32", device, *without)["losses"][0] for device in ("cuda", "cpu"))
     assert there.item() == pytest.approx(here.item(), rel=1e-3)
 
 
@@ -171,14 +185,16 @@ def test_every_name_is_exact_at_its_papers_input(name: str, precision: str) -> N
     grey_or_small = (
         name.startswith(("mlp", "lenet", "attention_cnn")) or "Cifar" in table.schema("model", name).__name__
     )
-    assert_same_bits_twice(name, SMALL if grey_or_small else (224, 224), precision, "cuda")
+    size = (64, 64) if generates(name) else SMALL if grey_or_small else (224, 224)
+    assert_same_bits_twice(name, size, precision, "cuda")
 
 
 @pytest.mark.cuda
 @pytest.mark.slow
 @on_a_gpu
 @pytest.mark.parametrize(
-    ("text", "size"), [("resnet18", SMALL), ("vgg11 model.norm=batch", LARGE), ("inception_v1", LARGE)]
+    ("text", "size"),
+    [("resnet18", SMALL), ("vgg11 model.norm=batch", LARGE), ("inception_v1", LARGE), ("dcgan", (64, 64))],
 )
 @both_precisions
 def test_compiled_networks_are_exact(text: str, size: tuple[int, int], precision: str) -> None:

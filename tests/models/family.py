@@ -9,13 +9,14 @@ import shlex
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from dltrain.config import table
 from dltrain.config.check import check
 from dltrain.config.choices import as_given, keys_of
 from dltrain.config.compose import compose
 from dltrain.config.messages import Mistake
-from dltrain.config.model import Model, PerPixel, Size
+from dltrain.config.model import DCGAN, Model, PerPixel, Size
 from dltrain.config.value import shape_of, usual
 
 NAMES = table.options("model")
@@ -32,6 +33,7 @@ class Member:
     wide: bool = False  # millions of parameters, and no knob that makes them fewer
     few_pixels: tuple[str, ...] = ()  # what makes a run of it short all the same
     per_pixel: bool = False  # it answers for each pixel, so it learns from masks
+    generates: bool = False  # its input is numbers, and its output images
 
 
 MEMBERS = (
@@ -52,10 +54,12 @@ MEMBERS = (
         (224, 224),
         per_pixel=True,
     ),
+    Member("dcgan", ("model=dcgan", "model.base_channels=4"), (64, 64), generates=True),
 )
 LARGE = ("model.stem=large", "model.head=large")  # of these VGG and AlexNet get tens of millions of parameters
-CLASSIFIERS = tuple(member for member in MEMBERS if not member.per_pixel)  # or, with values, regressors
 WITH_MASKS = tuple(member for member in MEMBERS if member.per_pixel)
+GENERATORS = tuple(member for member in MEMBERS if member.generates)
+CLASSIFIERS = tuple(member for member in MEMBERS if member not in WITH_MASKS + GENERATORS)  # with values, regressors
 every_member = pytest.mark.parametrize("words", [member.words for member in MEMBERS], ids=" ".join)
 every_classifier = pytest.mark.parametrize("words", [member.words for member in CLASSIFIERS], ids=" ".join)
 
@@ -71,8 +75,14 @@ def answers_per_pixel(name: str) -> bool:
     return bool(table.schema("model", name).task == "segmentation")
 
 
-CLASSIFIER_NAMES = [name for name in NAMES if not answers_per_pixel(name)]
+def generates(name: str) -> bool:
+    """Whether the network of a name makes images."""
+    return bool(table.schema("model", name).task == "adversarial")
+
+
 MASK_NAMES = [name for name in NAMES if answers_per_pixel(name)]
+GENERATOR_NAMES = [name for name in NAMES if generates(name)]
+CLASSIFIER_NAMES = [name for name in NAMES if name not in MASK_NAMES + GENERATOR_NAMES]
 
 
 @functools.cache
@@ -99,6 +109,13 @@ def shape(model: Model) -> tuple[int, int, int]:
 def positions(model: Model, size: Size) -> tuple[int, ...]:
     """What is behind (B, K) in the shape of the answers to images of a size: nothing, or height and width."""
     return (size[0] - 2 * model.lost, size[1] - 2 * model.lost) if isinstance(model, PerPixel) else ()
+
+
+def answer_shape(model: Model, size: Size, outputs: int, batch: int) -> torch.Size:
+    """Of what is learned from: the answers to images of a size; of a generator, those of its discriminator."""
+    if isinstance(model, DCGAN):
+        return torch.Size((batch,))
+    return torch.Size((batch, outputs, *positions(model, size)))
 
 
 def of_the_paper(name: str) -> tuple[int, int, int]:

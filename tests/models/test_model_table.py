@@ -10,17 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.config.groups import ClipAgc
-from dltrain.config.model import VGG, AttentionCNN, Compatibility, LeNet5Caffe, Model, Padding, PerPixel, UNet
+from dltrain.config.model import DCGAN, VGG, AttentionCNN, Compatibility, LeNet5Caffe, Model, Padding, PerPixel, UNet
 from dltrain.engine.clip import clip
-from dltrain.models import build_model
+from dltrain.models import build_model, dcgan
 from dltrain.models.outputs import Outputs, split
 from dltrain.tasks.evaluating import evaluating
-from tests.models.family import every_member, is_wide, positions, settings, shape, variants
+from tests.models.family import MEMBERS, answer_shape, every_member, is_wide, settings, shape, variants
 from tests.models.torchvision_twins import without_dropout
 
 BATCH, CLASSES = 4, 3
 every_variant = pytest.mark.parametrize("words", variants("light"), ids=" ".join)
 every_heavy_variant = pytest.mark.parametrize("words", variants("heavy"), ids=" ".join)
+every_answering = pytest.mark.parametrize("words", [m.words for m in MEMBERS if not m.generates], ids=" ".join)
 NOISE = 1e-6  # of the largest gradient of a parameter: rounding leaves up to 1e-7 where there is nothing to learn
 CHECKED = 12  # parameters of a network whose gradients are compared with differences, from the first to the last
 
@@ -30,8 +31,16 @@ def build(cfg: Model, seed: int = 0) -> nn.Module:
     return build_model(cfg, shape(cfg), CLASSES)
 
 
-def images(cfg: Model, n: int = BATCH) -> Tensor:
-    return torch.randn(n, *shape(cfg), generator=torch.Generator().manual_seed(1))
+def inputs(cfg: Model, n: int = BATCH) -> Tensor:
+    """Images; numbers, for a network that makes images of them."""
+    size = (cfg.latent_dim,) if isinstance(cfg, DCGAN) else shape(cfg)
+    return torch.randn(n, *size, generator=torch.Generator().manual_seed(1))
+
+
+def run(net: nn.Module, x: Tensor) -> Tensor | Outputs:
+    """What it is trained by: of a generator, what its discriminator says of its images."""
+    found: Tensor | Outputs = net.discriminator(net(x)) if isinstance(net, dcgan.DCGAN) else net(x)
+    return found
 
 
 def answers(x: Tensor, logits: Tensor) -> Tensor:
@@ -46,8 +55,10 @@ def answers(x: Tensor, logits: Tensor) -> Tensor:
 
 
 def loss_of(outputs: Tensor | Outputs, x: Tensor) -> Tensor:
-    """As it is trained: the auxiliary heads' losses count by their weight."""
+    """As it is trained: the auxiliary heads' losses count by their weight; a generator's images are to pass as real."""
     logits, auxiliary, weight = split(outputs)
+    if logits.ndim == 1:
+        return nn.functional.softplus(-logits).mean()
     losses = [nn.functional.cross_entropy(head, answers(x, head)) for head in (logits, *auxiliary)]
     return losses[0] + weight * sum(losses[1:], torch.zeros(()))
 
@@ -67,11 +78,11 @@ def without_effect(cfg: Model) -> str:
 
 def check_gradients(words: tuple[str, ...]) -> None:
     cfg = settings(*words)
-    net, x = build(cfg), images(cfg)
-    outputs = net(x)
+    net, x = build(cfg), inputs(cfg)
+    outputs = run(net, x)
     logits, auxiliary, _ = split(outputs)
     for head in (logits, *auxiliary):
-        assert head.shape == (BATCH, CLASSES, *positions(cfg, shape(cfg)[1:]))
+        assert head.shape == answer_shape(cfg, shape(cfg)[1:], CLASSES, BATCH)
         assert head.dtype == torch.float32
     loss_of(outputs, x).backward()
     norms = {}
@@ -95,7 +106,7 @@ def test_every_parameter_of_a_heavy_network_gets_a_finite_gradient(words: tuple[
     check_gradients(words)
 
 
-@every_member
+@every_answering
 def test_agc_leaves_out_the_layer_that_gives_the_logits(words: tuple[str, ...]) -> None:
     """Brock 2021, section 4.1: all layers are clipped but the last, linear one; auxiliary heads too.
 
@@ -107,7 +118,7 @@ def test_agc_leaves_out_the_layer_that_gives_the_logits(words: tuple[str, ...]) 
     for layer, module in net.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             module.register_forward_hook(lambda m, i, out, layer=layer: given.update({id(out): (layer, m)}))
-    logits, _, _ = split(net(images(cfg)))
+    logits, _, _ = split(net(inputs(cfg)))
     named = list(net.named_parameters())
     for _, p in named:
         p.grad = torch.ones_like(p)
@@ -118,30 +129,30 @@ def test_agc_leaves_out_the_layer_that_gives_the_logits(words: tuple[str, ...]) 
     assert isinstance(last, nn.Linear) != isinstance(cfg, PerPixel)
 
 
-@every_member
+@every_answering
 @pytest.mark.parametrize("outputs", [1, 7])
 def test_any_number_of_outputs(words: tuple[str, ...], outputs: int) -> None:
     cfg = settings(*words)
-    found, _, _ = split(build_model(cfg, shape(cfg), outputs)(images(cfg)))
-    assert found.shape == (BATCH, outputs, *positions(cfg, shape(cfg)[1:]))
+    found, _, _ = split(build_model(cfg, shape(cfg), outputs)(inputs(cfg)))
+    assert found.shape == answer_shape(cfg, shape(cfg)[1:], outputs, BATCH)
 
 
 def check_learning(words: tuple[str, ...]) -> None:
     cfg = settings(*words)
     net = build(cfg).train()
-    x = images(cfg, 8)
+    x = inputs(cfg, 8)
     if isinstance(cfg, PerPixel):  # squares of 8x8, since what has no skips sees no single pixels
         x = x[:, :, torch.arange(x.shape[2]) // 8 * 8][:, :, :, torch.arange(x.shape[3]) // 8 * 8]
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
 
     def loss() -> float:
         with torch.no_grad(), evaluating(net):  # batch norm and dropout as in use: averages, nothing dropped
-            return loss_of(net(x), x).item()
+            return loss_of(run(net, x), x).item()
 
     first = loss()
     for step in range(1, 161):
         optimizer.zero_grad()
-        loss_of(net(x), x).backward()
+        loss_of(run(net, x), x).backward()
         optimizer.step()
         if step % 20 == 0 and loss() < 0.8 * first:
             return
@@ -163,12 +174,12 @@ def test_loss_of_a_tiny_batch_falls_in_large_networks(words: tuple[str, ...]) ->
 def test_state_dict_makes_the_same_network_again(words: tuple[str, ...]) -> None:
     cfg = settings(*words)
     net = build(cfg).train()
-    net(images(cfg))  # moves batch norm's statistics
+    run(net, inputs(cfg))  # moves batch norm's statistics, and what a spectral norm keeps
     other = build(cfg, seed=5)
-    x = images(cfg)
-    assert not torch.equal(net.eval()(x), other.eval()(x))
+    x = inputs(cfg)
+    assert not torch.equal(run(net.eval(), x), run(other.eval(), x))
     other.load_state_dict(copy.deepcopy(net.state_dict()), strict=True)
-    assert torch.equal(net(x), other(x))
+    assert torch.equal(run(net, x), run(other, x))
 
 
 @every_member
@@ -190,7 +201,7 @@ def test_no_module_works_in_place_or_twice(words: tuple[str, ...]) -> None:
         assert not getattr(module, "inplace", False), module_name
         calls[module_name] = 0
         module.register_forward_hook(lambda m, i, o, n=module_name: calls.update({n: calls[n] + 1}))
-    net(images(cfg))
+    run(net, inputs(cfg))
     containers = {n for n, m in net.named_modules() if isinstance(m, nn.ModuleList | nn.ModuleDict)}
     containers |= {n for n, m in net.named_modules() if isinstance(m, nn.Sequential) and not len(m)}
     assert {n: c for n, c in calls.items() if c != 1 and not (c == 0 and n in containers)} == {}
@@ -200,7 +211,7 @@ def test_no_module_works_in_place_or_twice(words: tuple[str, ...]) -> None:
 def test_each_image_is_seen_alone_in_evaluation(words: tuple[str, ...]) -> None:
     cfg = settings(*words)
     net = build(cfg).double().eval()
-    x = images(cfg).double()
+    x = inputs(cfg).double()
     together = net(x)
     assert together.dtype == torch.float64
     alone = torch.cat([net(x[i : i + 1]) for i in range(len(x))])
@@ -213,10 +224,10 @@ def test_channels_last_and_contiguous_agree(words: tuple[str, ...]) -> None:
     cfg = settings(*words)
     net = build(cfg).double()
     without_dropout(net)
-    x = images(cfg).double()
-    expected = split(net(x))
+    x = inputs(cfg).double()
+    expected = split(run(net, x))
     net.to(memory_format=torch.channels_last)
-    found = split(net(x.to(memory_format=torch.channels_last)))
+    found = split(run(net, x.to(memory_format=torch.channels_last) if x.ndim == 4 else x))
     for ours, theirs in zip((found[0], *found[1]), (expected[0], *expected[1]), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
 
@@ -225,8 +236,11 @@ def test_channels_last_and_contiguous_agree(words: tuple[str, ...]) -> None:
 def test_float64_gradients_match_finite_differences(words: tuple[str, ...]) -> None:
     cfg = settings(*words)
     net = build(cfg).double().eval()
-    x = images(cfg, 2).double()
-    loss = loss_of(net(x), x)
+    if isinstance(cfg, DCGAN):  # where nothing reaches a pixel, a ReLU stands at its kink while all shifts are 0
+        for p in net.parameters():
+            p.data.add_(0.01 if p.ndim == 1 else 0)
+    x = inputs(cfg, 2).double()
+    loss = loss_of(run(net, x), x)
     grads = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
     used = [(p, grad) for p, grad in zip(net.named_parameters(), grads, strict=True) if grad is not None]
     assert len(used) > 0.9 * len(grads)  # the auxiliary heads have no part in evaluation
@@ -238,7 +252,7 @@ def test_float64_gradients_match_finite_differences(words: tuple[str, ...]) -> N
             values = []
             for sign in (1, -1):
                 flat[at] += sign * step
-                values.append(loss_of(net(x), x).item())
+                values.append(loss_of(run(net, x), x).item())
                 flat[at] -= sign * step
             numeric = (values[0] - values[1]) / (2 * step)
             assert numeric == pytest.approx(grad.view(-1)[at].item(), rel=1e-4, abs=1e-8), parameter
@@ -250,7 +264,7 @@ def test_the_network_runs_in_half_precision(words: tuple[str, ...]) -> None:
     net = build(cfg)
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype):
-            logits, auxiliary, _ = split(net(images(cfg)))
+            logits, auxiliary, _ = split(run(net, inputs(cfg)))
         for head in (logits, *auxiliary):
             assert head.dtype == dtype
             assert head.isfinite().all()

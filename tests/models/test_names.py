@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from dltrain.config import table
-from dltrain.config.model import AlexNetForm, InceptionForm, Scale
+from dltrain.config.model import DCGAN, AlexNetForm, InceptionForm, Scale
 from dltrain.models import build_model, outline
 from dltrain.models.outputs import split
-from tests.models.family import MEMBERS, NAMES, every_member, of_the_paper, positions, settings, shape
+from tests.models.family import MEMBERS, NAMES, answer_shape, every_member, of_the_paper, settings, shape
 
 OTHERWISE_CALLED = {"mlp_300_100": "mlp"}  # a network of this width has no name of its own
 
@@ -56,6 +56,10 @@ def outputs(model: Any, size: tuple[int, int, int], classes: int = 3, batch: int
     """Shapes of what the network gives in training and in evaluation, computed on the meta device."""
     net = outline(model, size, classes)
     images = torch.zeros(batch, *size, device="meta")
+    if isinstance(model, DCGAN):
+        generated = net(torch.zeros(batch, model.latent_dim, device="meta"))
+        assert generated.shape == images.shape
+        net = net.get_submodule("discriminator")
     logits, auxiliary, _ = split(net.train()(images))
     evaluated = net.eval()(images)
     assert isinstance(evaluated, torch.Tensor)
@@ -66,7 +70,7 @@ def outputs(model: Any, size: tuple[int, int, int], classes: int = 3, batch: int
 def test_every_network_builds_at_its_papers_size(name: str) -> None:
     """Without memory, on the meta device; every head gives as many outputs as are asked for."""
     model, size = settings(f"model={name}"), of_the_paper(name)
-    assert outputs(model, size, 1000) == {torch.Size((2, 1000, *positions(model, size[1:])))}
+    assert outputs(model, size, 1000) == {answer_shape(model, size[1:], 1000, 2)}
 
 
 def sizes_of(model: Any) -> list[tuple[int, int]]:
@@ -94,7 +98,7 @@ def test_the_smallest_size_is_the_smallest_that_works(words: tuple[str, ...]) ->
     model = settings(*words)
     if model.fixed_size is None:
         for height, width in sizes_of(model):
-            assert outputs(model, (3, height, width)) == {torch.Size((2, 3, *positions(model, (height, width))))}
+            assert outputs(model, (3, height, width)) == {answer_shape(model, (height, width), 3, 2)}
     height, width = model.min_size
     for size in ((height - 1, width), (height, width - 1)):
         if min(size) > 0:

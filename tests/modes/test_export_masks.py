@@ -89,7 +89,7 @@ def test_images_of_every_size_and_number_get_the_networks_answers(exported: tupl
 def test_the_reader_in_the_docs_gives_predicts_masks(exported: tuple[str, str], here: Path) -> None:
     """Code that has nothing of dltrain, on files of all sizes, one of them on its side."""
     name = exported[0]
-    first, second = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+    first, second, *_ = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
     space: dict[str, Any] = {}
     code = first[: first.index("def predict")] + second
     exec(code.replace('"exported/', f'"{name}-onnx/'), space)

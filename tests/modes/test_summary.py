@@ -304,6 +304,25 @@ def test_every_name_has_a_summary(name: str, capsys: pytest.CaptureFixture[str])
     check_summary((f"model={name}",), capsys)
 
 
+def test_both_networks_of_a_dcgan_are_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """By closed form: 4x4 kernels at the positions of the smaller map, the projection, the last layer."""
+    text = said(capsys, "model=dcgan", "data=cifar10", "data.size=64x64")
+    assert "dcgan for cifar10: images of 3x64x64 from 100 numbers" in text
+    assert f"{12_658_432 + 11_036_160:,} parameters in two networks" in " ".join(text.split())
+    made, told = text.split("\ngenerator\n")[1].split("\ndiscriminator\n")
+    doubled = [(1024, 512, 4), (512, 256, 8), (256, 128, 16), (128, 3, 32)]
+    convolutions = sum(16 * a * b * side**2 for a, b, side in doubled)
+    for part, parameters, linear, shape in (
+        (made, 12_658_432, 100 * 16_384, "100 numbers"),
+        (told, 11_036_160, 16_384, "3x64x64 (channels x height x width)"),
+    ):
+        assert f"{parameters:,}" in part
+        assert f"{convolutions + linear:,} an image" in part
+        assert f"input          {shape}" in part
+    assert "1024x4x4" in made
+    assert "3x64x64" in made
+
+
 def test_a_network_at_the_size_of_its_paper_needs_no_data(capsys: pytest.CaptureFixture[str]) -> None:
     """Of a set that is not there; torchvision's figures of ResNet-18, with 10 classes and not 1,000."""
     text = said(capsys, "model=resnet18", "data=cifar10", "data.size=224x224")

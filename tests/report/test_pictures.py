@@ -23,6 +23,7 @@ from dltrain.report import album as module
 from dltrain.report.album import EVERY, Album
 from dltrain.report.terminal import Screen
 from dltrain.run import Run
+from dltrain.tasks import Evaluation
 
 SMALL = ["model=mlp", "model.widths=[8]", "trainer.batch_size=512", "trainer.threads=1", "log.tensorboard=false"]
 ALL = ["run.png", "batch.png", "confusion.png", "predictions.png", "worst.png"]
@@ -152,7 +153,12 @@ def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:
 
 
 def test_tensorboard_is_given_the_images_that_are_written(tmp_path: Path) -> None:
-    cfg = Config(model=model.LeNet5(), trainer=groups.Trainer(), log=groups.Log(tensorboard=False))
+    cfg = Config(
+        model=model.LeNet5(),
+        task=groups.Classification(),
+        trainer=groups.Trainer(),
+        log=groups.Log(tensorboard=False),
+    )
     report = Report(Screen(io.StringIO(), io.StringIO()), cfg, SPEC, Run(tmp_path), "val/accuracy")
     shown: list[tuple[str, int, int]] = []
 
@@ -169,7 +175,7 @@ def test_tensorboard_is_given_the_images_that_are_written(tmp_path: Path) -> Non
     report.board = Board()  # type: ignore[assignment]
     report.batch({"batch": plain(3)}, 0)
     results = Run(tmp_path).results() | {"metrics": {}, "steps": 81, "seconds": 1.0}
-    report.epoch(ROWS, True, {"worst": plain(4)})
+    report.epoch(ROWS, True, Evaluation({"accuracy": 0.5}, {"worst": plain(4)}))
     report.end(results, "SIGINT", ROWS, {})
     assert shown == [("train/batch", 3, 0)]
     report.end(results, "completed", ROWS, {})

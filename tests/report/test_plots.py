@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +107,19 @@ RUNS: dict[str, tuple[list[Row], str]] = {
         [row(e, train__critic__loss=-1.0 * e, train__generator__loss=2.0, train__critic__clipped=1.0) for e in (1, 2)],
         "step",
     ),
+    "two networks": (
+        [
+            row(e, train__discriminator__loss=1.3, train__generator__loss=0.8, val__fid=90 / e, val__real_fid=0.4)
+            | {"train/discriminator/real_score": 0.6, "train/discriminator/fake_score": 0.4}
+            | {"train/discriminator/grad_norm": 1.0, "train/generator/grad_norm": 2.0, "val/rarest_class": 0.05}
+            for e in (1, 2, 3)
+        ],
+        "-val/fid",
+    ),
+    "without a judge": (
+        [row(e, train__discriminator__loss=1.3, train__generator__loss=0.8, val__checkerboard=3.0) for e in (1, 2)],
+        "step",
+    ),
     "zero": ([row(e, train__loss=0.0, val__loss=0.0, train__grad_norm=0.0) for e in (1, 2)], "-val/loss"),
     "by layer": ([row(e, train__grad_norm=1.0) | {"train/grad_norm/model.0.weight": 0.5} for e in (1, 2)], "-val/loss"),
 }
@@ -149,6 +163,37 @@ def test_lines_of_one_update_and_of_several() -> None:
     assert module._of_training(one, "grad_norm", single="") == {"": "train/grad_norm"}
     two = [row(1, train__critic__loss=1.0, train__generator__loss=1.0)]
     assert module._of_training(two, "loss") == {"critic": "train/critic/loss", "generator": "train/generator/loss"}
+
+
+def panels(rows: list[Row], monitor: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, list[float]]]:
+    """Title of each panel, with what its lines show by their labels."""
+    found: dict[str, dict[str, list[float]]] = {}
+    real = module.draw
+
+    def watched(width: float, height: float, fill: Any, **layout: Any) -> Image.Image:
+        def filled(figure: Any) -> None:
+            fill(figure)
+            for axes in figure.axes:
+                lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines if line.get_label()[0] != "_"}
+                found[axes.get_title(loc="left")] = lines
+
+        return real(width, height, filled, **layout)
+
+    monkeypatch.setattr(module, "draw", watched)
+    curves(rows, monitor)
+    return found
+
+
+def test_two_networks_are_shown_by_both_losses_their_scores_and_fid_beside_real_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, monitor = RUNS["two networks"]
+    found = panels(rows, monitor, monkeypatch)
+    assert found["loss"] == {"discriminator": [1.3] * 3, "generator": [0.8] * 3}
+    assert found["FID, validation"] == {"generated": [90, 45, 30], "real images": [0.4] * 3}
+    assert found["discriminator's scores"] == {"real images": [0.6] * 3, "generated": [0.4] * 3}
+    assert found["gradient norm"] == {"discriminator": [1.0] * 3, "generator": [2.0] * 3}
+    assert "learning rate" in panels(classifier(3), "val/accuracy", monkeypatch)
 
 
 def test_nothing_in_the_users_surroundings_disturbs(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from dltrain.report import Report
 from dltrain.report.lines import Lines
 from dltrain.report.recipe import recipe
 from dltrain.report.terminal import ERASE, Screen
+from dltrain.tasks import Evaluation
 
 RESULTS: dict[str, Any] = {
     "status": "completed",
@@ -36,7 +37,12 @@ class Terminal(io.StringIO):
 
 def make(out: io.StringIO, folder: Path, typed: tuple[str, ...] = (), **changes: Any) -> Lines:
     cfg = mode.Train(
-        model=model.LeNet5(), data=data.Digits(), trainer=groups.Trainer(epochs=20), log=groups.Log(), seed=0
+        model=model.LeNet5(),
+        data=data.Digits(),
+        task=groups.Classification(),
+        trainer=groups.Trainer(epochs=20),
+        log=groups.Log(),
+        seed=0,
     )
     spec = DataSpec(
         name="digits",
@@ -52,6 +58,10 @@ def make(out: io.StringIO, folder: Path, typed: tuple[str, ...] = (), **changes:
     screen = Screen(out, io.StringIO())
     screen.typed = list(typed)
     return Lines(screen, cfg, spec, SimpleNamespace(path=folder))  # type: ignore[arg-type]
+
+
+def made_of(lines: Lines) -> tuple[Any, DataSpec, Any]:
+    return lines.cfg, lines.spec, lines.run
 
 
 ENVIRONMENT: Any = SimpleNamespace(device="cpu", threads=2, precision="fp32", reasons={"device": "no GPU here"})
@@ -125,6 +135,75 @@ def test_every_scalar_of_a_named_update_is_told_apart(run: Path) -> None:
     assert out.getvalue().startswith("epoch  1/20  generator loss 0.7000  critic loss 1.3000")
 
 
+GENERATED = {"fid": 8.314, "real_fid": 0.412, "precision": 0.81, "recall": 0.7, "rarest_class": 0.056}
+
+
+def test_what_two_networks_play_reads_well_on_a_terminal(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tells how far it has come stands first: their losses do not."""
+    losses = {"train/lr": 2e-4, "train/discriminator/loss": 1.3072, "train/generator/loss": 0.8123}
+    row = losses | {"epoch": 2, "step": 54} | {f"val/{name}": value for name, value in GENERATED.items()}
+    for columns, expected in ((120, True), (64, False)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        out = Terminal()
+        report = make(out, run)
+        report.epoch(row, True)
+        report.step(60, 540, 3, 20, losses, 4_400.0)
+        (line,) = [text for text in out.getvalue().split(ERASE) if text]
+        assert line.startswith("epoch  3/20  ")
+        assert "val FID 8.314" in line
+        both = "discriminator loss 1.3072, generator loss 0.8123"
+        assert (both in line) is expected
+        assert not expected or line.index("val FID") < line.index(both) < line.index("4,400 img/s")
+    plain = io.StringIO()
+    make(plain, run).epoch(row, True)
+    assert plain.getvalue() == (
+        "epoch  2/20  discriminator loss 1.3072  generator loss 0.8123  "
+        "val FID 8.314  val real FID 0.412  val precision 81.0 %  best\n"
+    )
+
+
+def test_measures_of_generated_images_stand_beside_those_of_real_ones(run: Path) -> None:
+    out = io.StringIO()
+    found = GENERATED | {"checkerboard": 6.02, "real_checkerboard": -1.31, "real_score": 0.61, "class_share/7": 0.1}
+    best = {"epoch": 17, "step": 459, "metric": "-val/fid", "value": 8.01}
+    make(out, run).end(RESULTS | {"metrics": {f"test/{k}": v for k, v in found.items()}, "best": best})
+    lines = out.getvalue().splitlines()
+    assert lines[:7] == [
+        "test FID          8.314   real images 0.412",
+        "test precision    81.0 %",
+        "test rarest class 5.6 %",
+        "test recall       70.0 %",
+        "test checkerboard 6.0 dB   real images -1.3 dB",
+        "test real score   0.61",
+        "best epoch        17 of 20   val FID 8.01",
+    ]
+
+
+def test_a_note_is_told_once_for_as_long_as_it_holds(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    report = Report(make(out, run).screen, *made_of(make(out, run)), "step")
+    report.board = report.album = None
+
+    def told(*notes: str, evaluated: bool = True) -> list[str]:
+        before = len(out.getvalue())
+        row = {"epoch": 1, "step": 27} | ({"val/fid": 3.0} if evaluated else {})
+        report.epoch([row], False, Evaluation({"fid": 3.0} if evaluated else {}, notes=notes))
+        return out.getvalue()[before:].splitlines()[1:]
+
+    won, lost = "the discriminator has won: try half its rate", "2 of 10 classes are lost: 3 and 7"
+    assert told() == []
+    assert told(won) == [f"note  {won}"]
+    assert told(won, lost) == [f"note  {lost}"]
+    assert told(evaluated=False) == [], "an epoch without evaluation says nothing"
+    assert told(won, "3 of 10 classes are lost: 3, 4 and 7") == [], "its numbers may change"
+    assert told(lost) == []
+    assert told(lost, won) == [f"note  {won}"], "it holds again"
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal = Terminal()
+    make(terminal, run).notes([won])
+    assert terminal.getvalue().splitlines() == ["note  the discriminator has won: try", "      half its rate"]
+
+
 def test_all_right_is_not_shown_as_certain(run: Path) -> None:
     out = io.StringIO()
     make(out, run).end(RESULTS | {"metrics": {"test/accuracy": 1.0}})
@@ -183,7 +262,7 @@ def test_tensorboard_gets_the_fewer_pictures_the_longer_a_run_goes_on(
         board = SimpleNamespace(epoch=lambda _: None, image=lambda name, image, step: steps.append(step))
         monkeypatch.setattr(report, "board", board)
         for epoch in range(start + 1, 21):
-            report.epoch([{"epoch": epoch, "step": epoch, "val/accuracy": 0.9}], False, {})
+            report.epoch([{"epoch": epoch, "step": epoch, "val/accuracy": 0.9}], False, Evaluation({"accuracy": 0.9}))
         assert steps == expected
         steps.clear()
 

@@ -6,7 +6,7 @@ import pytest
 
 from dltrain.config.spec import DataSpec, Target, spec_from_json, spec_to_json
 from dltrain.report.table import mean_and_spread, metric, rank, spoken
-from dltrain.report.values import MOST, is_repeated, of_each_output, with_unit
+from dltrain.report.values import MOST, beside_real, is_of_real, is_repeated, of_each_output, with_unit
 
 SPEC = DataSpec(
     *("poses", (1, 8, 8), Target.values, (), {"train": 4, "test": 4}, (0.1,), (0.5,)),
@@ -36,6 +36,9 @@ def test_r2_has_three_digits_and_is_never_1_for_less(value: float, text: str) ->
     assert metric("val/mae", 0.93456) == "0.9346"  # the control: no other number is written so
     assert mean_and_spread("test/r2", [0.9, 0.92]) == "0.910 ± 0.014"
     assert spoken("test/r2") == "test R²"
+    assert spoken("test/r2/dx") == "test R² dx"
+    assert spoken("iou/a/b") == spoken("val/iou/a/b").removeprefix("val ") == f"{spoken('iou')} a/b"
+    assert spoken("test/class_accuracy/loss/macro_f1").endswith(" loss/macro_f1")
 
 
 def test_errors_have_the_unit_of_their_output_if_it_is_known() -> None:
@@ -78,3 +81,15 @@ def test_units_come_back_from_a_recorded_spec_and_fit_the_outputs() -> None:
     for wrong in (["degrees"], [1, 2], "ab"):
         with pytest.raises(ValueError, match="value_units"):
             spec_from_json(tree | {"value_units": wrong})
+
+
+def test_what_is_measured_of_generated_images_in_words() -> None:
+    metrics = {"test/fid": 8.314, "test/real_fid": 0.412, "test/rarest_class": 0.056, "test/real_score": 0.61}
+    assert [spoken(name) for name in sorted(metrics, key=rank)] == [
+        *("test FID", "test rarest class", "test real FID", "test real score"),
+    ]
+    assert metric("test/rarest_class", 0.056) == metric("test/class_share/7", 0.056) == "5.6 %"
+    assert metric("val/real_checkerboard", -1.234) == "-1.2 dB"
+    assert [name for name in metrics if is_of_real(name, metrics)] == ["test/real_fid"], "a score stands alone"
+    assert beside_real("test/fid", metrics) == "   real images 0.412"
+    assert beside_real("test/rarest_class", metrics) == beside_real("test/real_score", metrics) == ""

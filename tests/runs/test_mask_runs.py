@@ -3,15 +3,20 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import dltrain
 from dltrain.cli import main
+from dltrain.config.messages import Failure
+from dltrain.modes.train import final_evaluation
 from dltrain.run import Run, all_runs
 from tests.data.masks import save_pairs
+from tests.runs.states import tree_of
 
 Capture = pytest.CaptureFixture[str]
 WORDS = ["data=mask_folder", "data.root=set", "data.crop=24", "model=unet", "model.depth=2", "model.base_channels=4"]
@@ -39,6 +44,7 @@ def test_a_run_with_borders_is_evaluated_and_reproduced_to_the_bit(capsys: Captu
     more = ["task.weight_map=true", "trainer.ema=0.9", "trainer.epochs=2", "data.augment.elastic=2"]
     assert main([*QUIET, *more, "output=run"]) == 0
     assert main(["mode=eval", "run=run", "output=again"]) == 0
+    assert "not the images" not in capsys.readouterr().err
     assert results("again")["metrics"] == results("run")["metrics"]
     assert main(["mode=reproduce", "run=run"]) == 0
     assert "identical      weights sha256" in capsys.readouterr().out
@@ -82,6 +88,45 @@ def test_a_run_does_not_go_on_with_other_masks(capsys: Capture) -> None:
     assert "Traceback" not in said
     assert main(["mode=eval", "run=whole"]) == 0
     assert "val and test: not the images that the run had" in capsys.readouterr().err
+
+
+def test_an_opened_run_refuses_tiles_that_are_too_small_with_a_line_that_works(capsys: Capture) -> None:
+    words = [word.replace("model.depth=2", "model.depth=3") for word in QUIET]
+    assert main([*words, "trainer.steps=1", "log.pictures=false", "output=run"]) == 0
+    least = dltrain.load("run").task.model.sides.least
+    assert least > 40
+    for mode in (["mode=eval"], ["mode=predict", "input=set/images"]):
+        before = tree_of(Path())
+        assert main([*mode, "run=run", "task.tile=40"]) == 2
+        said = capsys.readouterr().err
+        assert "task.tile=40 is too small for unet" in said
+        assert f"type     dltrain {' '.join(mode)} run=run task.tile={least}" in said
+        assert tree_of(Path()) == before
+        assert main([*mode, "run=run", f"task.tile={least}"]) == 0
+
+
+def test_other_images_with_masks_may_have_other_sizes_and_lack_a_class(capsys: Capture) -> None:
+    """The window is that of training: evaluation sees images whole. Classes are the run's."""
+    assert main([*WORDS[:2], *QUIET[3:], "trainer.epochs=2", "output=run"]) == 0
+    save_pairs(Path("other"), count=12, classes=2)
+    for path in Path("other").glob("*/*.png"):
+        with Image.open(path) as image:
+            image.crop((0, 0, 19, 17)).save(path)
+    assert main(["mode=eval", "run=run", "data.root=other", "output=found"]) == 0
+    assert "not the images that the run had" in capsys.readouterr().err
+    found, own = results("found")["metrics"], results("run")["metrics"]
+    assert found["val/mean_iou"] != own["val/mean_iou"]
+    assert "val/iou/1" in found
+    assert "val/iou/2" not in found  # there is none, and the network says so nowhere
+
+
+def test_a_run_without_a_best_checkpoint_does_not_say_that_it_may_go_on() -> None:
+    """It would fail again."""
+    state: Any = SimpleNamespace(best=None, task=SimpleNamespace(monitor="val/mean_iou"))
+    nothing: Any = None
+    with pytest.raises(Failure, match="no evaluation gave a val/mean_iou that is a number") as caught:
+        final_evaluation(nothing, state, nothing, Path("run"), nothing, nothing)
+    assert not caught.value.resumes
 
 
 def test_short_ways_and_folds_and_early_stopping_work_on_masks(capsys: Capture) -> None:

@@ -9,6 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltrain.config import model as settings
+from dltrain.config.compose import compose
+from dltrain.engine.optimizers import build_optimizers
+from dltrain.engine.random import Position
+from dltrain.engine.step import Turn, apply_update
 from dltrain.models import build_model
 from dltrain.tasks import Batch
 from dltrain.tasks.classification import Classification, cross_entropy
@@ -295,6 +299,23 @@ def test_accumulated_gradient_of_shares_is_that_of_the_large_batch(weights: list
         return torch.cat([p.grad.flatten() for p in task.parameters() if p.grad is not None])
 
     torch.testing.assert_close(gradient([slice(0, 10), slice(10, 24)]), gradient([slice(0, 24)]), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_accuracy_in_micro_batches_is_that_of_the_whole_batch(size: int) -> None:
+    """Over rows: the weights of the classes are the loss's."""
+    found = []
+    for micro in (None, size):
+        cfg = compose(["model=mlp", "optim=sgd"])[0]
+        cfg.trainer.micro_batch_size = micro
+        task, cpu = make_task(weights=WEIGHTS), torch.device("cpu")
+        (update,) = task.updates()
+        optimizer = build_optimizers(cfg.optim, [update], cpu)["model"]
+        turn = Turn(update, 0, list(task.model.named_parameters()), optimizer, cpu, "fp32", None, True)
+        scalars = apply_update(cfg, turn, make_batch(), Position(), lr=1.0)
+        found.append([scalars[name].item() for name in ("accuracy", "loss")])
+    assert found[1] == pytest.approx(found[0], rel=1e-6)
+    assert found[0][0] > 0
 
 
 def test_accuracy_of_a_blended_image_is_by_its_largest_share_and_half_precision_stays_out() -> None:

@@ -200,9 +200,10 @@ def test_accumulation_equals_the_whole_batch(loss: SegmentationLoss, padding: mo
         optimizer = build_optimizers(cfg.optim, [update], torch.device("cpu"))["model"]
         turn = Turn(update, 0, named, optimizer, torch.device("cpu"), "fp32", None, True)
         scalars = apply_update(cfg, turn, batch, Position(), lr=1.0)
-        moved.append((copy.deepcopy(task.state_dict()), scalars["loss"]))
-    for state, value in moved[1:]:
-        assert value.item() == pytest.approx(moved[0][1].item(), rel=1e-6)
+        moved.append((copy.deepcopy(task.state_dict()), scalars))
+    for state, scalars in moved[1:]:
+        for name in ("loss", "pixel_accuracy"):
+            assert scalars[name].item() == pytest.approx(moved[0][1][name].item(), rel=1e-6)
         for name, values in state.items():
             torch.testing.assert_close(values, moved[0][0][name], rtol=1e-6, atol=1e-9)
 

@@ -139,6 +139,7 @@ def test_both_loaders_learn_the_same(folder: None) -> None:
     [
         (["task.class_weights=[1,2,3]"], "has 3 numbers, and mask_folder 2 classes"),
         (["task.sigma=3"], "task.sigma=3 does nothing without task.weight_map=true"),
+        (["task.weight_map=true", "task.sigma=1e-200"], "task.sigma=1e-200"),
         (["task.tile=33", "model.up=nearest", "model.padding=valid", "data.crop=60"], "task.tile=33"),
     ],
 )

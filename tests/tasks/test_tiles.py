@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -170,6 +170,14 @@ def test_settings_say_of_sides_what_the_network_says(name: str, size: tuple[int,
     assert cfg.geometry(size) == build_model(cfg, (1, *size), 2).sides
 
 
+@pytest.mark.parametrize(("name", "tile"), [("unet", 512), ("unet_resnet18", 992), ("unet_resnet34", 1504)])
+def test_tiles_are_as_large_as_the_help_says(name: str, tile: int) -> None:
+    cfg = compose([f"model={name}", "data=digit_scenes"])[0]
+    assert cfg.model.geometry((256, 256)).tile == tile
+    (knob,) = [f for f in fields(cfg.task) if f.name == "tile"]
+    assert ("512" if name == "unet" else f"{name}: {tile}") in knob.metadata["help"]
+
+
 @pytest.mark.parametrize("lost", [0, 20])
 @pytest.mark.parametrize("stride", [1, 4, 16])
 def test_cuts_cover_a_side_once_with_all_that_each_needs(stride: int, lost: int) -> None:
@@ -223,8 +231,14 @@ def test_images_up_to_1024_go_whole_and_larger_ones_in_tiles_of_512(monkeypatch:
         assert set(look(model, (1025, 40))) == {(512, 40)}
         assert look(model, (200, 100), 200) == [(200, 100)]
         assert set(look(model, (201, 100), 200)) == {(200, 100)}
-    model.sides = replace(model.sides, margin=200)  # tiles of 512 would answer a quarter of what they compute
-    assert model.sides.tile == 800
+        model.sides = replace(
+            model.sides, margin=160
+        )  # tiles of 512 would answer less than a quarter of what they compute
+        assert model.sides.tile == 640
+        assert look(model, (1024, 1001)) == [(1024, 1002)]
+        model.sides = replace(model.sides, margin=500)
+        assert look(model, (1386, 1386)) == [(1386, 1386)]
+        assert set(look(model, (1387, 1386))) == {(1386, 1386)}
 
 
 def test_channels_last_stays_channels_last() -> None:
@@ -244,7 +258,10 @@ from dltrain.models import build_model
 from dltrain.tasks.segmentation import Segmentation
 torch.set_num_threads(1)
 side = int(sys.argv[1])
-model = build_model(settings.UNet(depth=3, base_channels=8), (1, 256, 256), 2)
+cfg = settings.UNet(depth=3, base_channels=8)
+if sys.argv[2:] == ["resnet34"]:
+    cfg = settings.UNetResNet(blocks=[3, 4, 6, 3], base_channels=8)
+model = build_model(cfg, (1, 256, 256), 2)
 task = Segmentation(model, ("a", "b"), mean=(0,), std=(1,)).eval()
 spec = DataSpec("large", (1, 256, 256), Target.mask, ("a", "b"), {}, (0,), (1,))
 answer = masker(task, spec, torch.device("cpu"))
@@ -262,3 +279,12 @@ def test_an_image_of_8192_pixels_a_side_takes_less_than_2_gb() -> None:
     shape, _, megabytes = ran.stdout.strip().rpartition(" ")
     assert shape == "(8192, 8192)"
     assert int(megabytes) < 2048
+
+
+@pytest.mark.slow
+def test_a_network_that_looks_far_takes_no_more_than_a_tile() -> None:
+    """300 MB with 8 channels, an eighth of what is usual; the whole image would take 1.2 GB."""
+    ran = subprocess.run([sys.executable, "-c", LARGE, "3072", "resnet34"], capture_output=True, text=True, check=True)
+    shape, _, megabytes = ran.stdout.strip().rpartition(" ")
+    assert shape == "(3072, 3072)"
+    assert int(megabytes) < 500

@@ -12,6 +12,9 @@ from dltrain.config.model.base import Norm as Norm
 from dltrain.config.model.base import Pool as Pool
 from dltrain.config.model.base import Scale as Scale
 from dltrain.config.model.base import Size as Size
+from dltrain.config.model.dcgan import DCGAN as DCGAN
+from dltrain.config.model.dcgan import DiscriminatorNorm as DiscriminatorNorm
+from dltrain.config.model.dcgan import UpSampling as UpSampling
 from dltrain.config.model.inception import InceptionForm as InceptionForm
 from dltrain.config.model.inception import InceptionV1 as InceptionV1
 from dltrain.config.model.lenet import LeNet5 as LeNet5

@@ -1,0 +1,1 @@
+"""How good generated images are: FID, precision and recall, modes, nearest training images, checkerboards."""

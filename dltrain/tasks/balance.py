@@ -1,0 +1,39 @@
+"""Whether a generator and a discriminator still learn from each other, or one side has won."""
+
+from torch import Tensor, nn
+
+from dltrain.config.adversarial import Adversarial, AdversarialLoss
+from dltrain.models.dcgan import SpectralNorm
+from dltrain.report.table import percent
+from dltrain.tasks.gan_loss import told_right
+
+TOLD, FOOLED = 0.99, 0.95  # shares of images from which on the discriminator, and the generator, has won
+
+
+def balance(settings: Adversarial, discriminator: nn.Module, real: Tensor, fake: Tensor) -> list[str]:
+    """A line where one side has won, by the logits (N,) of real images that were held out and (M,) of generated ones.
+
+    What stands before its colon is the same for as long as it holds. A critic of wgan_gp is there to tell as much as it
+    can, and its generator learns from it nevertheless: of that loss there are none.
+    """
+    kind, scale = settings.loss, settings.discriminator_lr_scale
+    if kind is AdversarialLoss.wgan_gp:
+        return []
+    told, fooled = told_right(kind, real, fake).item(), (fake > 0).float().mean().item()
+    if told >= TOLD:
+        cures = [f"task.discriminator_lr_scale={scale / 2:g}"]
+        if not any(isinstance(module, SpectralNorm) for module in discriminator.modules()):
+            cures.append("model.discriminator_norm=spectral")
+        elif settings.r1 is None:
+            cures.append("task.r1=10")
+        return [
+            f"the discriminator has won: it tells {percent(told)} of held-out real and of generated images right, and "
+            f"the generator learns little from it. If that stays so, try {' or '.join(cures)}"
+        ]
+    if fooled >= FOOLED:
+        return [
+            f"the generator has won: the discriminator takes {percent(fooled)} of generated images for real, and has "
+            f"little to teach. If that stays so, try task.discriminator_lr_scale={scale * 2:g} or "
+            f"task.discriminator_steps={settings.discriminator_steps + 1}"
+        ]
+    return []
