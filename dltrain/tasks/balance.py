@@ -5,9 +5,10 @@ from torch import Tensor, nn
 from dltrain.config.adversarial import Adversarial, AdversarialLoss
 from dltrain.models.dcgan import SpectralNorm
 from dltrain.report.table import percent
-from dltrain.tasks.gan_loss import told_right
+from dltrain.tasks.gan_loss import discriminator_loss, told_right
 
 TOLD, FOOLED = 0.99, 0.95  # shares of images from which on the discriminator, and the generator, has won
+LITTLE = 0.05  # loss of a discriminator that is sure, too: in games that go well it may tell all, and stays above 0.1
 
 
 def balance(settings: Adversarial, discriminator: nn.Module, real: Tensor, fake: Tensor) -> list[str]:
@@ -20,7 +21,7 @@ def balance(settings: Adversarial, discriminator: nn.Module, real: Tensor, fake:
     if kind is AdversarialLoss.wgan_gp:
         return []
     told, fooled = told_right(kind, real, fake).item(), (fake > 0).float().mean().item()
-    if told >= TOLD:
+    if told >= TOLD and discriminator_loss(kind, real, fake).item() <= LITTLE:
         cures = [f"task.discriminator_lr_scale={scale / 2:g}"]
         if not any(isinstance(module, SpectralNorm) for module in discriminator.modules()):
             cures.append("model.discriminator_norm=spectral")

@@ -509,7 +509,7 @@ def test_a_batch_is_shown_without_labels() -> None:
 
 # ---- who has won
 
-WON = torch.full((50,), 4.0)
+WON = torch.full((50,), 6.0)
 LOST = -WON
 DRAWN = torch.linspace(-1, 2, 50)
 
@@ -528,6 +528,8 @@ def test_a_side_that_has_won_is_told_with_what_to_try(kind: AdversarialLoss) -> 
     (again,) = balance(task.settings, critic, WON, nearly)
     assert "99.0 %" in again
     assert again.partition(":")[0] == line.partition(":")[0]
+    unsure = torch.full((50,), 0.9)  # all are told, and the loss has much to teach: a game that goes on
+    assert balance(task.settings, critic, unsure, -unsure) == []
 
 
 def test_a_critic_may_tell_all_of_them() -> None:
