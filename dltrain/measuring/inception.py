@@ -11,7 +11,6 @@ from dltrain.config.messages import Mistake
 from dltrain.measuring.judge import Seen
 from dltrain.measuring.view import channels
 
-PACKAGE = "torch_fidelity"
 RELEASE = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0"
 BEGINNING = "6726825d"  # of the SHA-256 of its weights
 WEIGHTS = f"weights-inception-2015-12-05-{BEGINNING}.pth"

@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from dltrain import signals
-from dltrain.config import messages
 from dltrain.config.adversarial import Adversarial
+from dltrain.config.check_adversarial import INCEPTION
 from dltrain.config.data import Digits, Fetched
-from dltrain.config.messages import Failure, Mistake
+from dltrain.config.messages import Failure, Mistake, has_module
 from dltrain.config.mode import Config, Train
 from dltrain.config.spec import DataSpec, Target
 from dltrain.data.loaders import Data
@@ -95,9 +95,8 @@ def _trained(settings: Any, pixels: str, cfg: Config, spec: DataSpec, env: Envir
 
 
 def _inception(env: Environment) -> Judge:
-    from dltrain.measuring.inception import PACKAGE, Inception
+    from dltrain.measuring.inception import Inception
 
-    messages.require_extra(PACKAGE, "fid", what="task.judge=inception")
     return Inception(env.device)
 
 
@@ -106,7 +105,7 @@ def _if_there(spec: DataSpec, env: Environment, screen: Screen) -> Judge | None:
     from dltrain.measuring import inception
 
     classes = "one class" if spec.target is Target.classes else "no classes"
-    if not messages.has_module(inception.PACKAGE):
+    if not has_module(INCEPTION):
         needs = 'Inception-v3 needs pip install "dltrain[fid]"'
     elif not inception.weights_file().is_file():
         needs = "Inception-v3's weights (91 MB) are not here: task.judge=inception fetches them"

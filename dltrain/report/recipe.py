@@ -23,7 +23,8 @@ def recipe(choices: Mapping[str, str], typed: Sequence[str] = ()) -> list[str]:
             continue
         words = []
         for key, value in _chosen(group, choices[group]):
-            in_part = any(one.startswith(f"{key}.") for one in settled)
+            # a part that is off but for what was typed is not off; an option stays one, whatever of its keys was typed
+            in_part = "." in key and any(one.startswith(f"{key}.") for one in settled)
             if key in settled or in_part or choices.get(key, value) != value or value == "default":
                 continue
             settled.add(key)

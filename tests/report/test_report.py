@@ -331,6 +331,7 @@ def test_recipe_says_what_was_taken_from_where_and_leaves_out_what_was_typed(
     choices = {"experiment": "none", "reg": "none", "model": "small", "optim": "adam_x", "schedule": "step"}
     assert recipe(choices) == ["from model=small: optim=adam_x schedule=step"]
     assert recipe(choices | {"optim": "sgd"}, ["optim=sgd"]) == ["from model=small: schedule=step"]
+    assert recipe(choices, ["optim.lr=0.1"]) == ["from model=small: optim=adam_x schedule=step"]
     assert recipe(choices | {"model": "smaller"}) == ["from model=smaller: optim=adam_x schedule=step"]
     assert recipe(choices | {"reg": "dropout"}, ["model=small", "optim=adam_x", "schedule=step"]) == [
         "from reg=dropout: model.dropout=0.5"
