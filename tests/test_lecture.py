@@ -46,7 +46,7 @@ def shortened(words: list[str]) -> list[str]:
             value = "2"
         elif key == "trainer.batch_size" and adversarial:
             value = "500"
-        elif key in ("seed", "model.widths", "data.values", "task.loss"):
+        elif key in ("seed", "model.widths", "model.up", "data.values", "task.loss"):
             once = key == "seed" and (adversarial or "model=unet" in words)
             value = ",".join(value.split(",")[: 1 if once else 2])
         short.append(f"{key}={value}" if value else word)
