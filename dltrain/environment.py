@@ -113,16 +113,21 @@ def _device(cfg: Config, old: dict[str, Any], reasons: dict[str, str]) -> torch.
         if device.type == "cuda" and (device.index or 0) >= count:
             has = f"cpu, or one of cuda:0 to cuda:{count - 1}" if count else "cpu: torch finds no GPU here"
             raise Mistake(f"device={cfg.device} is not here", allowed=has, type_this="device=auto")
-        return device
+        return _numbered(device)
     if "device" in old:
         device = torch.device(old["device"])
         if device.type == "cpu" or (device.index or 0) < count:
             reasons["device"] = RECORDED
-            return device
+            return _numbered(device)
         reasons["device"] = f"{device} was recorded and is not here: not bit-exact"
         return torch.device("cuda", 0) if count else torch.device("cpu")
     reasons["device"] = "a GPU is here" if count else "torch finds no GPU"
     return torch.device("cuda", 0) if count else torch.device("cpu")
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """`cuda` by its number, as torch asks for when it is made the current one."""
+    return torch.device("cuda", 0) if device.type == "cuda" and device.index is None else device
 
 
 def _precision(cfg: Config, old: dict[str, Any], reasons: dict[str, str], device: torch.device) -> Precision:

@@ -93,7 +93,8 @@ def try_out(job: Job, screen: Screen) -> int:
         if place == run.OUTPUTS:
             place.mkdir(exist_ok=True)
         there = next(path for path in (place, *place.absolute().parents) if path.is_dir())
-        folder = Path(tempfile.mkdtemp(prefix=".dry-run-", dir=there))
+        # by its name: since Python 3.12 mkdtemp gives an absolute path
+        folder = there / Path(tempfile.mkdtemp(prefix=".dry-run-", dir=there)).name
     except OSError as error:
         raise _no_folder(place, error) from None
     try:

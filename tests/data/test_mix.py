@@ -267,6 +267,7 @@ def test_a_run_with_every_change_goes_on_bit_exact_after_a_failure(monkeypatch: 
 def test_accumulation_is_the_whole_batch_with_shares_of_classes(more: list[str]) -> None:
     """Mixed before it is cut into micro-batches, of which the last is smaller; partners may lie in another one."""
     words = [*WORDS, *more, "data.augment.mixup=1", "data.augment.cutmix=1", "optim=sgd", "trainer.steps=3"]
+    words += ["precision=fp32"]
     assert main([*words, "output=whole"]) == 0
     assert main([*words, "trainer.micro_batch_size=200", "output=parts"]) == 0
     assert main([*words, "seed=1", "output=other"]) == 0

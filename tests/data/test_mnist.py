@@ -189,6 +189,8 @@ def test_a_gzip_bomb_and_a_cut_gzip_are_refused(tmp_path: Path) -> None:
 def test_the_real_sets_are_read_and_their_constants_are_right(
     shared: Path, settings: type[data.Fetched], title: str
 ) -> None:
+    if not (shared / title).is_dir():
+        pytest.skip(f"no {title} in {shared}")
     images = open_set(config(settings(root=str(shared)), model.LeNet5()), quiet)
     assert images.spec.counts == {"train": 54000, "val": 6000, "test": 10000}
     assert images.spec.shape == (1, 32, 32)

@@ -251,7 +251,7 @@ def test_photos_of_any_size_and_orientation_come_the_same_way_to_real_values(
         lines.append(f"{index}.png,{light},{2000 + light / 1000}")
     Path("photos/table.csv").write_text("\n".join(lines))
     words = ["data=csv", "data.root=photos/table.csv", "data.values=[light,far]", "data.size=12x16", "model=mlp"]
-    assert main([*words, "model.widths=[8]", *SHORT, "trainer.batch_size=6"]) == 0
+    assert main([*words, "model.widths=[8]", *SHORT, "trainer.batch_size=6", "device=cpu"]) == 0
     assert main(["mode=export", "run=last", "output=exported"]) == 0
     assert "standard deviations" in capsys.readouterr().out
     assert main(["mode=predict", "run=last", "input=photos", "output=predicted"]) == 0

@@ -143,7 +143,8 @@ def test_a_test_split_as_files_gives_evaluations_accuracy(here: Path, capsys: py
     assert five == evaluated["test/top5"]
     assert found["weights_sha256"] == checkpoint.weights_sha256(dltrain.load("last").task.state_dict())
     assert found["class_names"] == [str(digit) for digit in range(10)]
-    assert (found["checkpoint"], found["step"], found["precision"], found["device"]) == ("best", 60, "bf16", "cpu")
+    device = Run(all_runs()[0]).environment()["device"]
+    assert (found["checkpoint"], found["step"], found["precision"], found["device"]) == ("best", 60, "bf16", device)
     # the screen: the first files, counts of classes, and the folder in the last line
     assert "0/400.png" in shown
     assert "and 990 more files in predictions.csv" in shown

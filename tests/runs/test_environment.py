@@ -66,6 +66,13 @@ def test_gpu_is_taken_with_bf16_where_there_is_one(monkeypatch):
     assert (env.device, env.precision) == (torch.device("cuda", 0), "bf16")
 
 
+def test_a_gpu_without_a_number_is_the_first(monkeypatch):
+    """torch makes none the current device that has no number."""
+    a_gpu(monkeypatch)
+    for cfg, recorded in ((config(device="cuda"), None), (config(), {"device": "cuda"})):
+        assert environment.resolve(cfg, SPEC, recorded).device == torch.device("cuda", 0)
+
+
 def test_workers_leave_a_core_to_training():
     streaming = data.Digits(loader=data.LoaderKind.streaming)
     env = environment.resolve(config(data=streaming), SPEC, None)

@@ -77,11 +77,11 @@ def test_reproduce_of_an_unfinished_run_is_a_mistake(small, capsys):
 
 def test_reproduce_with_other_threads_names_them(small, monkeypatch):
     now = small.environment()
-    edit(small.path / "environment.json", lambda tree: tree.update(threads=2, device="cuda:0"))
+    edit(small.path / "environment.json", lambda tree: tree.update(threads=2, device="cuda:7"))
     again = Run(Path("again"))
     again.path.mkdir()
     again.write_environment(now)
-    assert reproduce.what_differs(small, again) == [("device", "cuda:0", "cpu"), ("threads", "2", "1")]
+    assert reproduce.what_differs(small, again) == [("device", "cuda:7", now["device"]), ("threads", "2", "1")]
 
 
 def test_first_difference_is_found_by_row_then_column():

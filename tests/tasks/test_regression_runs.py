@@ -16,7 +16,7 @@ from dltrain.run import Run
 from tests.models.family import every_classifier, few_pixels
 
 NAMES = ("rotation", "scale", "shift_x", "shift_y")
-SMALL = ["data=digits_pose", "model=mlp", "model.widths=[16]", "trainer.threads=1", "log=quiet"]
+SMALL = ["data=digits_pose", "model=mlp", "model.widths=[16]", "device=cpu", "trainer.threads=1", "log=quiet"]
 SHORT = [*SMALL, "trainer.epochs=2", "trainer.batch_size=250"]
 
 

@@ -57,7 +57,7 @@ def rows(folder: str = "run") -> list[dict[str, str]]:
 
 def test_a_run_is_judged_by_mean_iou_and_its_test_is_a_plain_count(capsys: pytest.CaptureFixture[str]) -> None:
     """The recorded figures against those of the loaded network's own answers to the images of the test split."""
-    assert main([*SMALL, "trainer.epochs=6", "model.dropout=0", "output=run"]) == 0
+    assert main([*SMALL, "trainer.epochs=6", "model.dropout=0", "device=cpu", "output=run"]) == 0
     found = results()
     metrics = found["metrics"]
     assert found["best"]["metric"] == "val/mean_iou"
