@@ -16,6 +16,7 @@ from dltrain.data.preprocess import Preprocess, PreprocessMasks
 from dltrain.data.ragged import Ragged
 from dltrain.data.sampling import balanced, shuffled
 from dltrain.digest import weights_sha256 as sha256
+from dltrain.transfer import to_device
 
 CHUNK_VALUES = 2**22  # numbers in a chunk of evaluation images at most, whatever the training batch
 MOST_IN_CHUNK = 256
@@ -219,8 +220,3 @@ def _parts(pixels: Pixels, targets: Tensor, spec: DataSpec) -> dict[str, Tensor]
     if isinstance(pixels, Ragged):
         return {"images": pixels.packed(spec.shape[0] + 1), "sizes": pixels.sizes}
     return {"images": pixels, "targets": targets}
-
-
-def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on the device; to a GPU by pinned memory, so that the host does not wait."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)

@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -204,6 +205,14 @@ def running(pid: int) -> bool:
         return False
 
 
+def all_end(pids: list[int]) -> bool:
+    """Within seconds: a process is told to have ended by the pipe it closes, a moment before the system has it gone."""
+    until = time.monotonic() + 5
+    while any(running(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not any(running(pid) for pid in pids)
+
+
 @pytest.fixture
 def busy(folder: Train) -> Iterator[tuple[StreamingData, Iterator[Batch]]]:
     """A streaming loader with two workers that has begun."""
@@ -227,7 +236,7 @@ def test_a_killed_worker_is_told_with_the_cause(
         for _ in range(50):
             next(batches)
     loader.close()
-    assert not any(running(pid) for pid in pids)
+    assert all_end(pids)
 
 
 def test_workers_leave_signals_to_the_main_process_and_end_with_it(
@@ -242,7 +251,7 @@ def test_workers_leave_signals_to_the_main_process_and_end_with_it(
         next(batches)
     assert all(running(pid) for pid in pids)
     batches.close()  # type: ignore[attr-defined]
-    assert not any(running(pid) for pid in pids)
+    assert all_end(pids)
 
 
 def test_a_worker_does_not_take_the_place_of_the_main_processs_signal_handler(folder: Train) -> None:

@@ -10,7 +10,7 @@ from tests.data.masks import discs, photo, save_pairs
 NAMES = ["ground", "disc", "ring"]
 SET = ["data=mask_folder", "data.root=set", f"data.class_names=[{','.join(NAMES)}]", "data.crop=32"]
 NET = ["model=unet", "model.depth=2", "model.base_channels=4", "optim.lr=0.01", "trainer.batch_size=4"]
-SHORT = ["device=cpu", "trainer.epochs=4", "trainer.threads=1", "log=quiet", "log.pictures=false"]
+SHORT = ["trainer.epochs=4", "trainer.threads=1", "device=cpu", "log=quiet", "log.pictures=false"]
 SIZES = {"a/plain.png": (32, 40), "a/odd.png": (37, 61), "a/b/large.jpg": (150, 90), "narrow.png": (5, 70)}
 
 

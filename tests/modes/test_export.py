@@ -268,7 +268,7 @@ def test_photos_of_any_size_and_orientation_come_the_same_way_to_real_values(
     run = dltrain.load("last")
     assert answers.dtype == np.float64
     for entry, row in zip(found, answers, strict=True):
-        assert list(entry["values"].values()) == pytest.approx(row.tolist(), rel=1e-5)
+        assert list(entry["values"].values()) == pytest.approx(row.tolist(), rel=1e-5, abs=1e-3)
         assert run.predict(f"photos/{entry['file']}") == pytest.approx(entry["values"], rel=1e-5)
 
 

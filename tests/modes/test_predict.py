@@ -317,7 +317,7 @@ def test_a_single_file_shows_its_five_best_classes(here: Path, capsys: pytest.Ca
 
 
 def test_a_regression_gives_values_with_their_names(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*POSE, "output=pose"]) == 0
+    assert main([*POSE, "device=cpu", "output=pose"]) == 0
     capsys.readouterr()
     assert main(["mode=predict", "run=pose", "input=digits/3", "output=out"]) == 0
     shown = capsys.readouterr().out
