@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import dltrain
 from dltrain.config import adversarial, data, groups, mode, model, segmentation
 from dltrain.config.messages import Mistake
 
@@ -92,8 +91,8 @@ _ON_ONE_LINE = re.compile(r"^defaults:\s*\[([^\]]*)\]", re.MULTILINE)
 
 def configs_folder() -> Path:
     """`configs/` inside an installed wheel, or at the top of the repository."""
-    inside = Path(dltrain.__file__).parent / "configs"
-    return inside if inside.is_dir() else Path(dltrain.__file__).parent.parent / "configs"
+    package = Path(__file__).parents[1]
+    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
 
 
 def extra_folders() -> list[Path]:
