@@ -1,7 +1,11 @@
-"""The tables and pictures of gan.md, from the runs that its commands make; make.py calls it."""
+"""The tables and pictures of gan.md, from the runs that its commands make; make.py calls it.
+
+python docs/lecture/gan.py SWEEP        the table and the picture of docs/generate.md, from the sweep that it names
+"""
 
 import csv
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from PIL import Image
 
 import dltrain
 from dltrain.config import model as settings
+from dltrain.data import open_set
 from dltrain.data.embedded import digits_splits, read_sheet
 from dltrain.measuring.checkerboard import excess, spectrum
 from dltrain.models.dcgan import DCGAN
@@ -92,13 +97,21 @@ def untrained(up: str, seed: int) -> Pixels:
     return np.asarray(levels.round().clamp(0, 255).to(torch.uint8))
 
 
-def trained(folder: Path, rows: Rows) -> dict[str, Pixels]:
-    """1,000 digits by seed 0 of each kind of up-sampling, the real test digits first."""
-    digits = read_sheet()[digits_splits()["test"]][:, 0]
-    kinds: dict[str, Pixels] = {"real": digits[np.random.default_rng(0).permutation(len(digits))]}
+def trained(folder: Path, rows: Rows, real: Pixels) -> dict[str, Pixels]:
+    """1,000 images by seed 0 of each kind of up-sampling, real ones first."""
+    kinds = {"real": real[np.random.default_rng(0).permutation(len(real))]}
     for row in (row for row in rows if row.get("seed", "0") == "0"):
         kinds[row["model.up"]] = dltrain.load(folder / row["folder"]).generate(1000, 0)
     return kinds
+
+
+def tested_on(run: Path) -> Pixels:
+    """The grey test images of a run's data set, zero-padded to the size of the network's."""
+    loaded = dltrain.load(run)
+    images = open_set(loaded.config, print)
+    pixels = np.stack([images.read(int(number)) for number in images.splits["test"]])[:, 0]
+    border = [(total - own) // 2 for total, own in zip(loaded.spec.shape[1:], pixels.shape[1:], strict=True)]
+    return np.pad(pixels, [(0, 0), *((width, width) for width in border)])
 
 
 def draw_artifacts(kinds: dict[str, Pixels], path: Path) -> None:
@@ -132,14 +145,28 @@ def first_table() -> None:
         print(f"| {up} | {' | '.join(told([excess(power, p) for power in powers], '.1f') for p in (2, 4))} |")
 
 
+MEASURED = {"test/fid": ("FID", ".1f"), "test/rarest_class": ("rarest class", ".3f")}
+
+
+def up_table(rows: Rows) -> None:
+    board = {"test/checkerboard": ("checkerboard (dB)", ".1f"), "test/real_checkerboard": ("of real digits", ".1f")}
+    table("model.up", rows, MEASURED | board)
+
+
 def main(folder: Path) -> None:
     first_table()
     draw_artifacts({up: untrained(up, 0) for up in UPS}, PICTURES / "checkerboard-at-first.png")
-    measured = {"test/fid": ("FID", ".1f"), "test/rarest_class": ("rarest class", ".3f")}
     balance, up = (sweep(folder / "outputs" / name) for name in ("balance", "up"))
-    table("task.discriminator_lr_scale", balance, measured | {"test/class_entropy": ("entropy", ".3f")})
+    table("task.discriminator_lr_scale", balance, MEASURED | {"test/class_entropy": ("entropy", ".3f")})
     draw_histories(folder, "task.discriminator_lr_scale", balance, PICTURES / "mode-collapse.png")
-    table("task.loss", sweep(folder / "outputs" / "games"), measured)
-    board = {"test/checkerboard": ("checkerboard (dB)", ".1f"), "test/real_checkerboard": ("of real digits", ".1f")}
-    table("model.up", up, measured | board)
-    draw_artifacts(trained(folder, up), PICTURES / "checkerboard.png")
+    table("task.loss", sweep(folder / "outputs" / "games"), MEASURED)
+    up_table(up)
+    digits = read_sheet()[digits_splits()["test"]][:, 0]
+    draw_artifacts(trained(folder, up, digits), PICTURES / "checkerboard.png")
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    jobs = sweep(place)
+    up_table(jobs)
+    draw_artifacts(trained(Path(), jobs, tested_on(Path(jobs[0]["folder"]))), PICTURES / "checkerboard-mnist.png")
