@@ -164,7 +164,10 @@ def run_job(
     fresh = cfg.resume is None
 
     def work() -> int:
-        _first_files(cfg, run.Run(folder), fresh)
+        if fresh:
+            record = run.Run(folder)
+            record.write_config(cfg)
+            record.write_results(status="running", seed=cfg.seed)
         from dltrain.modes import train
 
         return train.run(cfg, spec, folder, screen, recorded_environment)
@@ -209,17 +212,6 @@ def _look(job: Job, screen: Screen) -> int:
 
         return reproduce.run(cfg, spec, screen, job.composed)
     raise ValueError(f"no mode {cfg.mode}")
-
-
-def _first_files(cfg: Train, record: run.Run, fresh: bool) -> None:
-    if fresh:
-        record.write_config(cfg)
-        record.write_results(status="running", seed=cfg.seed)
-        return
-    recorded = record.read_config()
-    if (cfg.trainer.epochs, cfg.trainer.steps) != (recorded.trainer.epochs, recorded.trainer.steps):
-        recorded.trainer.epochs, recorded.trainer.steps = cfg.trainer.epochs, cfg.trainer.steps
-        record.write_config(recorded)  # the run's new length; other words beside resume= are for this time only
 
 
 def _watched(
@@ -268,7 +260,8 @@ def _watched(
 
 
 def _end(folder: Path | None, status: str) -> None:
-    if folder is not None:
+    """Of a run that has begun, or begun again: one that may not go on stays what it was."""
+    if folder is not None and run.Run(folder).status == "running":
         with suppress(OSError, Mistake, Failure):
             run.Run(folder).write_results(status=status)
 

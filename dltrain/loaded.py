@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,8 @@ from dltrain import checkpoint, data
 from dltrain.config import trust as trusting
 from dltrain.config.adversarial import Adversarial
 from dltrain.config.messages import Mistake
-from dltrain.config.mode import Config
+from dltrain.config.mode import Config, Generate
+from dltrain.config.ranges import check_range
 from dltrain.config.spec import DataSpec, Target
 from dltrain.data.mask_coding import nearest
 from dltrain.data.preprocess import Preprocess
@@ -67,16 +69,17 @@ class Loaded:
         """`n` images of a generator, uint8: (n, H, W), or (n, H, W, 3) in colour.
 
         Image i depends on the seed (the run's own by default) and on i alone: it is that of `mode=generate`. Raises
-        Mistake if the network is no generator.
+        Mistake if the network is no generator or a number out of its range, TypeError if one is not whole.
         """
         if not isinstance(self.config.task, Adversarial):
             raise Mistake(
                 f"{self.config.model.title} says something of images, and makes none",
                 allowed="generate(n, seed) of a generator, as model=dcgan trains one; predict(image) of this network",
             )
-        if n < 1:
-            raise ValueError(f"n is 1 or more, not {n}")
-        pixels = self.task.generate(self.task.latents(self.config.seed if seed is None else seed, n)).numpy()
+        n, seed = index(n), self.config.seed if seed is None else index(seed)
+        for f in (f for f in fields(Generate) if f.name in ("n", "seed")):
+            check_range(f.name, n if f.name == "n" else seed, f)
+        pixels = self.task.generate(self.task.latents(seed, n)).numpy()
         return pixels[:, 0] if pixels.shape[1] == 1 else np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 

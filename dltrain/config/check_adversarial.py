@@ -21,6 +21,7 @@ def check_adversarial(cfg: Config) -> None:
     _idle(cfg, cfg.task)
     _penalties(cfg, cfg.task)
     _compile(cfg, cfg.task)
+    _mixed(cfg)
     _judge(cfg, cfg.task)
 
 
@@ -90,11 +91,24 @@ def _compile(cfg: Config, task: Adversarial) -> None:
         )
 
 
+def _mixed(cfg: Config) -> None:
+    """What is between two images is no image that a generator should learn to make."""
+    for name in ("mixup", "cutmix"):
+        value = getattr(cfg.data.augment, name, 0)
+        if value and isinstance(cfg, Train | Reproduce):
+            raise Mistake(
+                f"data.augment.{name}={shown(value)} shows mixtures of two images, and a generator learns to make what "
+                "it is shown",
+                allowed=f"data.augment.{name}=0",
+                type_this=f"data.augment.{name}=0",
+            )
+
+
 def _judge(cfg: Config, task: Adversarial) -> None:
     """What is asked for in so many words must be there; what `auto` cannot find is told when the run begins."""
     if not isinstance(cfg, Train | Reproduce | Eval):
         return
-    check_judge(task)
+    check_judge(task, settled=isinstance(cfg, Reproduce) or (isinstance(cfg, Train) and cfg.resume is not None))
     if task.judge == "inception":
         require_extra(INCEPTION, "fid", what="task.judge=inception")
     if cfg.trainer.early_stop is not None and not isinstance(cfg, Eval) and (why := without_judge(cfg, task)):

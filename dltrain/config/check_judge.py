@@ -12,8 +12,11 @@ WORDS = ("auto", "digits", "inception", "none")
 ALLOWED = f"{', '.join(WORDS)}, or the run of a classifier"
 
 
-def check_judge(task: Adversarial) -> None:
-    """Put the folder that is meant in place of what names a run. Raises Mistake if there is no such judge."""
+def check_judge(task: Adversarial, *, settled: bool) -> None:
+    """Put the folder that is meant in place of what names a run. Raises Mistake if there is no such judge.
+
+    `settled`: a run has it already, and goes on or is done again, so that there is no other to be had.
+    """
     if task.judge in WORDS:
         return
     from dltrain import run  # it reads configs itself
@@ -29,7 +32,10 @@ def check_judge(task: Adversarial) -> None:
     try:
         record = run.Run(run.find(task.judge, "task.judge"))
     except Mistake as mistake:
-        if not mistake.type_this:
+        if settled:
+            mistake.allowed = f"the judge that the run was measured by, put back at {safe_text(task.judge)}"
+            mistake.nearest = mistake.type_this = ""
+        elif not mistake.type_this:
             mistake.allowed, mistake.type_this = ALLOWED, "task.judge=auto"
         raise
     config, spec = record.read_config(), record.spec()

@@ -14,7 +14,7 @@ from dltrain.config.value import enough, how_many
 def check_ranges(cfg: Config) -> None:
     """Raise Mistake for the first value that is out of its range, or no time, size, device or thread count."""
     for key, value, f in _settings(cfg):
-        _range(key, value, f)
+        check_range(key, value, f)
     parse.device_name(cfg.device)
     parse.thread_count(cfg.trainer.threads)
     parse.save_interval(cfg.trainer.save_every)
@@ -32,7 +32,8 @@ def _settings(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any, Field
             yield prefix + f.name, value, f
 
 
-def _range(key: str, value: Any, f: Field[Any]) -> None:
+def check_range(key: str, value: Any, f: Field[Any]) -> None:
+    """Raise Mistake if a value lies outside what its field allows."""
     if isinstance(value, list) and not enough(f.metadata, len(value)):
         raise Mistake(
             f"{key}={shown(value)} has {len(value)} elements",

@@ -47,18 +47,20 @@ class Header:
     width: int
     grey: bool
     orientation: int = 1  # by EXIF: 1 upright, 5 to 8 with height and width exchanged
+    transparent: bool = False  # it may be, in parts: it is seen over white
 
     def record(self) -> list[Any]:
         """As JSON values, from which `of` makes it again."""
-        return [self.height, self.width, self.grey, self.orientation]
+        return [self.height, self.width, self.grey, self.orientation, self.transparent]
 
     @staticmethod
     def of(record: list[Any]) -> "Header | None":
         """The header in a record that is not trusted; None if it can be none."""
-        if len(record) != 4:
+        if len(record) != 5:
             return None
-        height, width, grey, turned = record
-        whole = all(type(number) is int for number in (height, width, turned)) and type(grey) is bool
+        height, width, grey, turned, transparent = record
+        whole = all(type(number) is int for number in (height, width, turned))
+        whole = whole and type(grey) is type(transparent) is bool
         return Header(*record) if whole and height > 0 and width > 0 and 1 <= turned <= 8 else None
 
 
@@ -134,7 +136,7 @@ def examine(source: Source, max_pixels: int = MAX_PIXELS) -> Header:
     """
 
     def look(image: Image.Image) -> Header:
-        header = Header(*upright_size(image), is_grey(image), orientation(image))
+        header = Header(*upright_size(image), is_grey(image), orientation(image), image.has_transparency_data)
         if image.format == "JPEG":
             image.draft(None, (1, 1))  # all of its data is read, and a half to two thirds of the time saved
         with one_if_large(image):

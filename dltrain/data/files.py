@@ -174,10 +174,15 @@ def _sizes(headers: list[Header], size: Size, channels: int) -> tuple[str, ...]:
         largest = max((h.height * h.width, h.height, h.width) for h in headers)
         span = f"{smallest[1]}x{smallest[2]}" + (f" to {largest[1]}x{largest[2]}" if largest != smallest else "")
         notes.append(f"images resized from {span} to {size[0]}x{size[1]} (largest centred part, antialias)")
-    grey = sum(header.grey for header in headers)
-    if channels == 3 and grey:
-        notes.append(f"{grey:,} of {len(headers):,} images are grey and repeated to RGB")
-    return tuple(notes)
+    return (*notes, *brought_to_colours(headers, channels))
+
+
+def brought_to_colours(headers: Sequence[Header], channels: int) -> list[str]:
+    """What is said of images that are not seen with the colours that they have."""
+    of = f"of {len(headers):,} images"
+    grey, transparent = sum(header.grey for header in headers), sum(header.transparent for header in headers)
+    notes = [f"{grey:,} {of} are grey and repeated to RGB"] if channels == 3 and grey else []
+    return notes + ([f"{transparent:,} {of} may be transparent in parts: seen over white"] if transparent else [])
 
 
 def measure(

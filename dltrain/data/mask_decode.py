@@ -73,7 +73,7 @@ class MaskHeader(Header):
     @staticmethod
     def of(record: list[Any]) -> "MaskHeader | None":
         """The header in a record that is not trusted; None if it can be none."""
-        header = Header.of(record[:4])
+        header = Header.of([*record[:4], False])
         if header is None or len(record) != 8 or record[4] not in list(Kind) or not isinstance(record[5], list):
             return None
         counts = [Count(*one) for one in record[5] if _is_count(one)]
@@ -83,7 +83,15 @@ class MaskHeader(Header):
         if sum(one.pixels for one in counts) + rest[1] != header.height * header.width:
             return None
         size = header.height, header.width
-        return MaskHeader(*size, header.grey, header.orientation, Kind(record[4]), tuple(counts), rest[0], rest[1])
+        return MaskHeader(
+            *size,
+            header.grey,
+            header.orientation,
+            kind=Kind(record[4]),
+            counts=tuple(counts),
+            more=rest[0],
+            more_pixels=rest[1],
+        )
 
 
 def _is_count(one: Any) -> bool:
@@ -106,10 +114,10 @@ def examine_mask(path: Path, max_pixels: int) -> MaskHeader:
             *size,
             raw.kind != Kind.color,
             turned,
-            raw.kind,
-            tuple(counts[:MOST]),
-            len(rest),
-            sum(c.pixels for c in rest),
+            kind=raw.kind,
+            counts=tuple(counts[:MOST]),
+            more=len(rest),
+            more_pixels=sum(c.pixels for c in rest),
         )
 
     return use(path, max_pixels, look)

@@ -13,7 +13,7 @@ from dltrain.config.messages import Mistake
 from dltrain.config.spec import IGNORED, DataSpec, Target
 from dltrain.data.cut import complete, refuse_empty
 from dltrain.data.decode import Channels, Header, UnreadableError, decode, name_of, use
-from dltrain.data.files import measure
+from dltrain.data.files import brought_to_colours, measure
 from dltrain.data.imageset import Images, ImageSet, LeftOut, Numbers, Part, Say, with_statistics
 from dltrain.data.mask_coding import Classes, Coding, nearest, turned
 from dltrain.data.mask_decode import MaskHeader, examine_mask, raw_of
@@ -257,7 +257,4 @@ def _sizes(images: Sequence[Header], size: Size | None, channels: int) -> tuple[
         notes.append(
             f"images resized from {span} to {size[0]}x{size[1]} (largest centred part, antialias; masks: nearest)"
         )
-    grey = sum(image.grey for image in images)
-    if channels == 3 and grey:
-        notes.append(f"{grey:,} of {len(images):,} images are grey and repeated to RGB")
-    return tuple(notes)
+    return (*notes, *brought_to_colours(images, channels))

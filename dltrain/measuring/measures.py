@@ -1,6 +1,6 @@
 """What is measured of generated images: against the training images, and beside the real images of a split."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -23,7 +23,7 @@ MOST_LOOKED_UP = 1_000  # images whose nearest training image is looked for
 FEWEST_LOOKED_UP = 100
 MULTIPLICATIONS = 75e9  # that one such search may take: about two seconds on one core
 MOST_BYTES = 1 << 30  # of training images that are kept to look through
-COPY = 0.01  # the share of real images that lie nearer to a training image than what counts as a copy
+COPY = 0.01  # the share of real images that would count as copies
 
 
 class Measured(NamedTuple):
@@ -49,7 +49,7 @@ class Real:
     """What is known of a split's real images, which are the same each time."""
 
     metrics: dict[str, float]
-    copy: float  # the distance below which an image counts as a copy
+    copy: float  # the share of `apart_from_others` up to which an image counts as a copy
     spectrum: Tensor
 
 
@@ -64,12 +64,17 @@ class Measures:
         judge: Judge | None,
         training: Callable[[], Iterator[Tensor]],
         count: int,
+        cures: Sequence[str],
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """`training()` goes over all `count` training images, (B, C, H, W) uint8; `say` is told what takes long."""
+        """`training()` goes over all `count` training images, (B, C, H, W) uint8; `say` is told what takes long.
+
+        `cures` are the settings that are named where classes are lost.
+        """
         self.judge = judge
         self._images = training
         self._count = count
+        self._cures = cures
         self._say = say
         self._known: Training | None = None
         self._real: dict[tuple[str, int], Real] = {}
@@ -84,8 +89,8 @@ class Measures:
         fewer they are, the larger it comes out; `precision` and `recall`;
         `class_share/<class>`, `rarest_class` (the smallest share) and `class_entropy` (1: all are equally frequent).
         Always: `nearest_distance` to a training image in pixels of 0 to 1 (root mean square) and
-        `real_nearest_distance`; `copies`, the share that is nearer to a training image than one in a hundred real
-        images is; `checkerboard` and `real_checkerboard` in decibels.
+        `real_nearest_distance`; `copies`, the share that is as near to one training image, compared with the 50 nearest
+        ones, as one in a hundred real images is; `checkerboard` and `real_checkerboard` in decibels.
         """
         training = self._training()
         with exactly():
@@ -119,7 +124,7 @@ class Measures:
         metrics["real_fid"] = beside.metrics["real_fid"]
         few = min(len(generated), len(training.features), MOST_FEATURES)  # as many of both, as in the paper
         precision, recall = neighbours.precision_recall(evenly(seen.features, few), evenly(training.features, few))
-        metrics |= {"precision": precision, "recall": recall}
+        metrics |= {"recall": recall, "precision": precision}
         notes = few_samples(judge, len(generated))
         pictures: dict[str, Picture] = {}
         if seen.classes is not None and judge.class_names:
@@ -128,7 +133,7 @@ class Measures:
             metrics |= {"rarest_class": min(shares), "class_entropy": modes.entropy(shares)}
             metrics |= {f"class_share/{name}": share for name, share in zip(names, shares, strict=True)}
             pictures["modes"] = lambda: modes.bars(shares, real, names, judge.name)
-            lost = modes.lost_note(shares, real, len(generated), names)
+            lost = modes.lost_note(shares, real, len(generated), names, self._cures)
             notes += [lost] if lost else []
         return metrics, pictures, notes
 
@@ -138,14 +143,14 @@ class Measures:
         self, generated: Tensor, training: Training, beside: Real, pictures: dict[str, Picture]
     ) -> dict[str, float]:
         shown = evenly(generated, looked_up(len(generated), training.pixels))
-        index, distances = neighbours.nearest(shown.flatten(1), training.pixels.flatten(1))
+        index, distances, around = neighbours.nearest(shown.flatten(1), training.pixels.flatten(1))
         closest = torch.sort(distances, stable=True).indices[:SHOWN]
         those, their = shown[closest].cpu(), training.pixels[index[closest].to(training.pixels.device)].cpu()
         pictures["nearest"] = lambda: pairs(those, their, distances[closest], len(training.pixels))
         return {
             "nearest_distance": float(distances.mean()),
             "real_nearest_distance": beside.metrics["real_nearest_distance"],
-            "copies": float((distances < beside.copy).double().mean()),
+            "copies": float((neighbours.apart_from_others(distances, around) <= beside.copy).double().mean()),
         }
 
     # ---- what is looked at once
@@ -154,13 +159,14 @@ class Measures:
         name = sha256({"images": real}), samples
         if name not in self._real:
             shown = evenly(real, looked_up(len(real), training.pixels))
-            _, distances = neighbours.nearest(shown.flatten(1), training.pixels.flatten(1))
+            _, distances, around = neighbours.nearest(shown.flatten(1), training.pixels.flatten(1))
+            copy = float(neighbours.apart_from_others(distances, around).quantile(COPY))
             power = spectrum(real)
             metrics = {"real_nearest_distance": float(distances.mean()), "real_checkerboard": excess(power)}
             if self.judge is not None and training.moments is not None:
                 features = self.judge.look(evenly(real, samples)).features
                 metrics["real_fid"] = frechet_distance(training.moments, Moments.of(features))
-            self._real[name] = Real(metrics, float(distances.quantile(COPY)), power)
+            self._real[name] = Real(metrics, copy, power)
         return self._real[name]
 
     def _training(self) -> Training:

@@ -35,7 +35,9 @@ def lost(found: Sequence[float], real: Sequence[float], samples: int) -> list[in
     return [k for k, (p, q) in pairs if samples * q >= ENOUGH and p < LOST * q]
 
 
-def lost_note(found: Sequence[float], real: Sequence[float], samples: int, names: Sequence[str]) -> str:
+def lost_note(
+    found: Sequence[float], real: Sequence[float], samples: int, names: Sequence[str], cures: Sequence[str]
+) -> str:
     """What to say of lost classes, and what to try; empty where there are none."""
     missing = lost(found, real, samples)
     if not missing:
@@ -43,7 +45,7 @@ def lost_note(found: Sequence[float], real: Sequence[float], samples: int, names
     what = "a class is" if len(missing) == 1 else f"{len(missing)} of {len(names)} classes are"
     return (
         f"{what} as good as lost among the samples: {some([names[k] for k in missing])}. If that stays so, try "
-        "task.r1=10 model.discriminator_norm=none, trainer.ema=0.999 or a smaller optim.lr"
+        f"{' or '.join(cures)}"
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 NEIGHBOURS = 3  # k of Kynkaanniemi et al. 2019, section 3
+AROUND = 50  # training images next to an image that its nearest one is compared with (Carlini et al. 2023)
 BLOCK = 1 << 22  # distances, or numbers of a block of images, that are held at a time
 
 
@@ -61,16 +62,18 @@ def _squared(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield rows, squared.clamp_min_(0)
 
 
-def nearest(images: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of (M, D) uint8 images is nearest to each of (N, D), and how far: (N,) int64 and (N,) float64, on the CPU.
+def nearest(images: Tensor, among: Tensor, k: int = AROUND) -> tuple[Tensor, Tensor, Tensor]:
+    """Which of (M, D) uint8 images is nearest to each of (N, D), how far, and how far its k nearest are on average.
 
-    The distance is the root of the mean squared difference of pixels in 0 to 1. It is exact for the image that is
-    named; which of two is named that are equally near, but for float32's rounding, is left open.
+    (N,) int64 and twice (N,) float64, on the CPU; a distance is the root of the mean squared difference of pixels in 0
+    to 1. The first is exact for the image that is named; which of two is named that are equally near, but for float32's
+    rounding, is left open.
     """
     n, d = images.shape
     x = images.to(among.device, torch.float32) - 127.5
     best = torch.full((n,), torch.inf, device=among.device)
     index = torch.zeros(n, dtype=torch.int64, device=among.device)
+    closest = torch.empty((n, 0), device=among.device)
     step = max(1, BLOCK // max(n, d))
     for start in range(0, len(among), step):
         block = among[start : start + step].to(torch.float32) - 127.5
@@ -79,7 +82,20 @@ def nearest(images: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
         least, where = apart.min(dim=1)
         closer = least < best
         best, index = torch.where(closer, least, best), torch.where(closer, where + start, index)
-    return index.cpu(), _rms(images, among, index)
+        closest = torch.cat([closest, apart], dim=1)
+        closest = closest.topk(min(k, closest.shape[1]), dim=1, largest=False, sorted=False).values
+    squared = (closest.double() + x.double().square().sum(1, keepdim=True)).clamp_min_(0)
+    around = squared.div(d).sqrt().div(255).sort(dim=1).values.mean(dim=1)
+    return index.cpu(), _rms(images, among, index), around.cpu()
+
+
+def apart_from_others(distances: Tensor, around: Tensor) -> Tensor:
+    """The nearest distance as a share of that of the k nearest: 1 amid images that are all as far, 0 of a copy.
+
+    So a copy is told from an image that is merely near to everything, as a plain grey one is (Carlini et al. 2023,
+    section 5.1, have half of that average as their bound).
+    """
+    return torch.where(distances > 0, distances / around.clamp(min=1e-12), 0.0)
 
 
 def _rms(images: Tensor, among: Tensor, index: Tensor) -> Tensor:

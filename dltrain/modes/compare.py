@@ -37,7 +37,11 @@ def run(cfg: Compare, screen: Screen) -> int:
     notes += [*unreadable, *repeated, *apart(rows)]
     settings = settings_of(rows)
     name, reference = main_metric(settings), reference_of(settings)
-    found = [difference(one, reference, name, _why) for one in settings if one is not reference] if reference else []
+    found = []
+    if reference and name:
+        found = [difference(one, reference, name, _why) for one in settings if one is not reference]
+    elif reference:
+        notes.append("nothing was measured that says which of these runs is better")
     _show(settings, found, notes + _unfinished(rows, name), screen)
     if cfg.output is not None:
         _write(Path(cfg.output).expanduser(), settings, name, reference, screen)

@@ -36,12 +36,13 @@ from dltrain.report.terminal import Screen
 from dltrain.run import CHECKPOINTS, Run
 from dltrain.versions import versions
 
-FORMAT = 1  # of what is kept, and of how it is made
+FORMAT = 2  # of what is kept, and of how it is made
 EPOCHS, LEAST_EPOCHS = 20, 3  # the recipe's; fewer where there are many images:
 IMAGES = 400_000  # that it learns from in all, about a minute on one core
 WORDS = ("model=lenet5", "seed=0", "device=cpu", "precision=fp32", "trainer.threads=1")
 QUIET = ("log.tensorboard=false", "log.pictures=false")
-KEPT = ("config.json", "environment.json", "results.json", f"{CHECKPOINTS}/best.pt")
+WEIGHTS, DIGEST = f"{CHECKPOINTS}/best.pt", "best.sha256"
+KEPT = ("config.json", "environment.json", "results.json", WEIGHTS)
 
 
 def config_for(settings: Data, trust: Sequence[str] = (), *, dry_run: bool = False) -> Train:
@@ -109,7 +110,7 @@ def trained(cfg: Train, spec: DataSpec, pixels: str, env: Environment, screen: S
             if not is_whole(folder, cfg, screen):
                 _make(folder, cfg, spec, env, screen)
     except (OSError, Failure) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error).partition("\n")[0]
         tell(screen, f"the judge cannot be kept in {near(folder.parent)}: {reason}")
         with _elsewhere(cfg, spec, env, screen) as folder:
             yield folder
@@ -121,19 +122,26 @@ def is_whole(folder: Path, cfg: Train, screen: Screen) -> bool:
     """Whether a folder of the cache holds the finished judge of this config; a damaged one is told and taken away."""
     from dltrain import checkpoint
 
-    if not folder.exists():
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)  # whatever it is, it is in a judge's place
         return False
     try:
         record = Run(folder)
         if record.status == "completed" and _settings(record.read_config()) == _settings(cfg) and record.spec():
-            checkpoint.read(folder / CHECKPOINTS / "best.pt")
-            return True
+            checkpoint.read(folder / WEIGHTS)
+            if _digest(folder) == (folder / DIGEST).read_text(encoding="ascii"):
+                return True
         trouble = f"{folder} is not the judge that its name says"
-    except (Mistake, Failure, checkpoint.BrokenError) as error:
+    except (Mistake, Failure, OSError, UnicodeError, checkpoint.BrokenError) as error:
         trouble = str(error).partition("\n")[0]
     tell(screen, f"the judge in the cache is not to be trusted, and is trained again: {trouble}")
     shutil.rmtree(folder)
     return False
+
+
+def _digest(folder: Path) -> str:
+    with (folder / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _make(folder: Path, cfg: Train, spec: DataSpec, env: Environment, screen: Screen) -> None:
@@ -145,6 +153,7 @@ def _make(folder: Path, cfg: Train, spec: DataSpec, env: Environment, screen: Sc
     try:
         _train(temporary, cfg, spec, env, screen)
         _keep_only(temporary, KEPT)
+        atomic.write_text(temporary / DIGEST, _digest(temporary))
         try:
             temporary.rename(folder)
         except OSError:

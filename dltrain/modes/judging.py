@@ -20,6 +20,7 @@ from dltrain.measuring.classifier import Classifier, open_run
 from dltrain.measuring.judge import Judge, describe, tell
 from dltrain.measuring.measures import Measures
 from dltrain.report.terminal import Screen
+from dltrain.tasks.balance import cures
 from dltrain.text import safe_text
 
 UNKNOWN = object()  # which judge a run had is not recorded
@@ -44,7 +45,7 @@ def measures_for(
             allowed="task.judge=digits, or the run of a classifier; or trainer.early_stop=null",
             type_this="trainer.early_stop=null",
         )
-    return Measures(judge, lambda: _until_asked(data), spec.counts["train"], partial(tell, screen))
+    return Measures(judge, lambda: _until_asked(data), spec.counts["train"], cures(cfg), partial(tell, screen))
 
 
 def record_of(measures: Measures | None) -> Record:

@@ -59,8 +59,10 @@ def run(
             screen.warn(warning)
         kept = {name: before[name] for name in ("data_sha256", "judge") if saved is not None and name in before}
         seen = kept.get("data_sha256")
-        record.write_environment(now | kept)
-        record.write_results(status="running", device=str(env.device), precision=env.precision, seed=cfg.seed)
+        running = {"status": "running", "device": str(env.device), "precision": env.precision, "seed": cfg.seed}
+        if saved is None:
+            record.write_environment(now)
+            record.write_results(**running)
 
         data = open_data(cfg, spec, env.device, env.loader, env.workers, screen.line)
         try:
@@ -71,11 +73,13 @@ def run(
             measures = measures_for(cfg, spec, data, env, screen, then.get("judge", UNKNOWN))
             judge = record_of(measures)
             refuse_other_judge(kept.get("judge"), judge, folder)
-            record.write_environment(now if measures is None else now | {"judge": judge})
             state, turns = build(cfg, spec, data, env, screen, measures)
+            lengthen(record, cfg)  # not before here: a run that may not go on stays as it was
             if saved is not None:
                 state.load_state_dict(saved, env.device)
+                record.write_results(**running)
                 record.write_metrics(state.rows)
+            record.write_environment(now if measures is None else now | {"judge": judge})
             pictures: dict[str, Picture] = {}
             parameters = sum(param.numel() for param in state.task.parameters())
             record.write_results(parameters=parameters)
@@ -102,6 +106,14 @@ def run(
         finally:
             data.close()
     return EXIT_CODES.get(reason, 75)
+
+
+def lengthen(record: Run, cfg: Config) -> None:
+    """Keep the length of a run that goes on; other words beside `resume=` are for one time only."""
+    recorded = record.read_config()
+    if (cfg.trainer.epochs, cfg.trainer.steps) != (recorded.trainer.epochs, recorded.trainer.steps):
+        recorded.trainer.epochs, recorded.trainer.steps = cfg.trainer.epochs, cfg.trainer.steps
+        record.write_config(recorded)
 
 
 def refuse_other_images(then: Any, now: dict[str, str], folder: Path) -> None:

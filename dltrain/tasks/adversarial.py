@@ -98,7 +98,10 @@ class Adversarial(nn.Module):
         return loss, scalars
 
     def r1_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
-        """gamma/2 ||grad D(x)||^2 at real images, times the steps that it stands for (Karras et al. 2020)."""
+        """gamma/2 ||grad D(x)||^2 at real images, times the steps that it stands for (Karras et al. 2020).
+
+        Their correction of Adam's rate and betas for the further updates, by k/(k+1), is left out.
+        """
         assert self.settings.r1 is not None
         weight = self.settings.r1 * self.settings.r1_every
         loss = weight * r1_penalty(self.model.discriminator, batch.images)

@@ -77,6 +77,7 @@ def test_images_of_any_size_and_kind(tmp_path: Path) -> None:
     assert pixels["a.png"].min() == 255
     assert np.array_equal(images.read.everything(quiet)[(list(images.names or [])).index("b.jpg")], pixels["b.jpg"])
     assert any("by name no images: notes.txt" in note for note in images.spec.notes)
+    assert "1 of 10 images may be transparent in parts: seen over white" in images.spec.notes
     assert any("1 link left out" in note for note in images.spec.notes)
     assert {entry.file for entry in images.left_out} == {"notes.txt", "link.png"}
 

@@ -83,7 +83,7 @@ def test_it_is_trained_once_by_lenets_own_recipe_and_found_again(empty_cache: Pa
         assert "the judge tells " in said
     assert Run(folder).status == "completed"
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert files == {"config.json", "environment.json", "results.json", "checkpoints/best.pt"}
+    assert files == {"config.json", "environment.json", "results.json", "best.sha256", "checkpoints/best.pt"}
     with judged() as (again, said):
         assert (again, said) == (folder, "")
         assert sha256(again) == first
@@ -101,6 +101,14 @@ def test_what_changes_no_bit_changes_no_name(in_cache: Path) -> None:
     settings = Digits(size="64", mean=[0.5], std=[0.5], workers=2, train_per_class=5, folds=5, fold=2)
     cfg, spec = judge_run.described(judge_run.config_for(settings))
     assert judge_run.name_of(cfg, spec, "") == in_cache.name
+
+
+def damage_by_swapping(folder: Path) -> None:
+    """Another judge's checkpoint, whole."""
+    state = checkpoint.read(folder / "checkpoints/best.pt")
+    next(iter(state["task"].values())).add_(1)
+    shutil.rmtree(folder / "checkpoints")
+    checkpoint.save(folder, state, best=True)
 
 
 def damage_by_cutting(folder: Path) -> None:
@@ -133,7 +141,7 @@ def damage_by_emptying(folder: Path) -> None:
     folder.mkdir()
 
 
-DAMAGES = [damage_by_cutting, damage_by_flipping, damage_by_other_settings]
+DAMAGES = [damage_by_swapping, damage_by_cutting, damage_by_flipping, damage_by_other_settings]
 DAMAGES += [damage_by_stopping, damage_by_losing, damage_by_emptying]
 
 
@@ -156,6 +164,24 @@ def test_a_damaged_one_is_not_trusted_but_trained_again(damage, in_cache: Path, 
         assert folder == in_cache
         assert "the judge in the cache is not to be trusted, and is trained again" in said
         assert sha256(folder) == first
+
+
+@pytest.mark.parametrize("kind", ["link", "broken link", "file"])
+def test_what_is_no_folder_in_its_place_makes_room(kind: str, in_cache: Path, copied: None, tmp_path: Path) -> None:
+    shutil.rmtree(in_cache)
+    if kind == "file":
+        in_cache.write_text("no judge")
+    else:
+        in_cache.symlink_to(tmp_path / "elsewhere")
+    if kind == "link":
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere/mine").write_text("kept")
+    with judged() as (folder, said):
+        assert folder == in_cache
+        assert "cannot be kept" not in said
+    assert in_cache.is_dir()
+    assert not in_cache.is_symlink()
+    assert kind != "link" or (tmp_path / "elsewhere/mine").read_text() == "kept"
 
 
 def test_what_a_killed_training_left_is_cleared_away(empty_cache: Path, in_cache: Path, copied: None) -> None:
@@ -244,19 +270,42 @@ def test_two_processes_at_once_train_one_judge(empty_cache: Path) -> None:
     assert len([path for path in empty_cache.iterdir() if path.is_dir()]) == 1
 
 
+WAITS = """
+from tests.measuring import test_judge_run as ours
+ours.judge_run.EPOCHS = 12
+class Told(ours.StringIO):
+    def write(self, text):
+        print(text, end="", flush=True)
+        return super().write(text)
+ours.StringIO = Told
+with ours.judged() as (folder, said):
+    print("done", ours.sha256(folder))
+"""
+
+
 @pytest.mark.slow
-def test_one_that_waits_goes_on_when_the_other_is_killed(empty_cache: Path) -> None:
-    first = subprocess.Popen([sys.executable, "-c", TRAINS.replace("EPOCHS = 1", "EPOCHS = 2000")])
+def test_one_that_waits_goes_on_when_the_other_is_killed(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> "subprocess.Popen[str]":
+        return subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, text=True)
+
+    first = start()
     while not list(empty_cache.glob(".*/checkpoints/last.pt")):
         assert first.poll() is None
         time.sleep(0.1)
-    second = subprocess.Popen([sys.executable, "-c", TRAINS.replace("EPOCHS = 1", "EPOCHS = 2000")])
+    second = start()
+    assert second.stdout is not None
+    said: list[str] = []
+    while "waits for the judge" not in "".join(said):
+        said.append(second.stdout.readline())
+        assert said[-1], said
+    assert "trains a judge" not in "".join(said)
     first.kill()
-    first.wait()
-    second.kill()
-    second.wait()
-    left = list(empty_cache.glob(".*.tmp"))
-    assert left
-    with judged() as (folder, said):
-        assert "trains a judge" in said
-        assert sha256(folder)
+    first.communicate()
+    rest, _ = second.communicate(timeout=600)
+    assert second.returncode == 0
+    assert "trains a judge" in rest
+    assert list(empty_cache.glob(".*.tmp")) == []
+    monkeypatch.setattr(judge_run, "EPOCHS", 12)
+    with judged() as (folder, found):
+        assert "trains" not in found
+        assert rest.split()[-1] == sha256(folder)

@@ -79,6 +79,11 @@ def test_the_best_is_the_smallest_fid_and_all_measures_are_recorded(here: Path) 
     assert results["metrics"]["val/fid"] > results["metrics"]["val/real_fid"] > 0
 
 
+def files_of(run: str) -> dict[str, bytes]:
+    """What a run holds, but its log."""
+    return {str(path): path.read_bytes() for path in Path(run).rglob("*") if path.is_file() and path.name != "run.log"}
+
+
 def test_evaluated_again_it_is_the_same_and_by_another_judge_it_is_told(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,7 +104,9 @@ def test_a_run_goes_on_with_its_judge_and_with_no_other(here: Path, capsys: pyte
     environment = json.loads(recorded)
     environment["judge"]["weights_sha256"] = "0" * 64
     path.write_text(json.dumps(environment))
+    before = files_of("first")
     assert main(longer) == 1
+    assert files_of("first") == before
     said = capsys.readouterr().err
     assert "the judge is not the one that first was measured by so far: judge lenet5" in said
     assert "weights sha256 000000000000" in said
@@ -107,6 +114,34 @@ def test_a_run_goes_on_with_its_judge_and_with_no_other(here: Path, capsys: pyte
     path.write_text(recorded)
     assert main(longer) == 0
     assert Run(Path("first")).results()["steps"] == 4
+
+
+def test_a_judge_that_is_gone_is_to_be_put_back_and_no_other_is_offered(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(CLASSIFIER) == 0
+    assert main([*TINY, "task.judge=mlp", "output=by_mlp"]) == 0
+    Path("mlp").rename("moved")
+    for words in (["resume=by_mlp", "trainer.steps=4"], ["mode=reproduce", "run=by_mlp"]):
+        capsys.readouterr()
+        before = files_of("by_mlp")
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert f"the judge that the run was measured by, put back at {here / 'mlp'}" in said
+        assert "task.judge=auto" not in said
+        assert files_of("by_mlp") == before
+    Path("moved").rename("mlp")
+    assert main(["resume=by_mlp", "trainer.steps=4"]) == 0
+
+
+def test_runs_without_a_judge_compare_with_a_word_on_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (0, 1):
+        assert main([*TINY, "task.judge=none", f"seed={seed}", f"output=runs/{seed}"]) == 0
+    capsys.readouterr()
+    assert main(["mode=compare", "runs=[runs]"]) == 0
+    said = capsys.readouterr().out
+    assert "nothing was measured that says which of these runs is better" in said
+    assert "minus" not in said
 
 
 def test_a_judge_that_was_lost_comes_out_the_same_again(here: Path) -> None:

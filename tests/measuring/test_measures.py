@@ -49,7 +49,7 @@ def measures(training: Tensor, judge: Any = None, said: list[str] | None = None)
     def go_over() -> Iterator[Tensor]:
         yield from training.split(37)
 
-    return Measures(judge, go_over, len(training), [].append if said is None else said.append)
+    return Measures(judge, go_over, len(training), ["optim.lr=1e-4"], [].append if said is None else said.append)
 
 
 def test_real_images_measure_as_real() -> None:
@@ -86,6 +86,19 @@ def test_memory_shows_in_copies_and_distance() -> None:
     assert found["nearest_distance"] == 0
     assert found["copies"] == 1
     assert found["real_nearest_distance"] > 0.1
+
+
+def test_memory_shows_where_real_images_have_twins_in_the_training_set() -> None:
+    training = images(300, 3)
+    real = torch.cat([training[:5], images(195, 4)])
+    found = measures(training, Corners()).evaluate(training[:100], real).metrics
+    assert found["copies"] == 1
+    assert measures(training, Corners()).evaluate(images(100, 5), real).metrics["copies"] == 0
+
+
+def test_grey_images_are_copies_of_nothing() -> None:
+    grey = torch.full_like(images(100, 3), 128)
+    assert measures(images(300, 3), Corners()).evaluate(grey, images(200, 4)).metrics["copies"] <= 0.01
 
 
 def test_a_lost_mode_shows_in_shares_recall_and_a_note() -> None:

@@ -29,10 +29,10 @@ def test_a_class_is_lost_below_a_fifth_of_what_real_images_have_of_it() -> None:
 
 def test_the_note_names_them_and_what_to_try() -> None:
     names = ["zero", "one\n", "two"]
-    text = modes.lost_note([0.0, 0.01, 0.99], [1 / 3] * 3, 500, names)
+    text = modes.lost_note([0.0, 0.01, 0.99], [1 / 3] * 3, 500, names, ["task.r1=10", "optim.lr=0.1"])
     assert text.startswith("2 of 3 classes are as good as lost among the samples: zero, one\\n.")
-    assert "task.r1=10" in text
-    assert modes.lost_note([1 / 3] * 3, [1 / 3] * 3, 500, names) == ""
+    assert text.endswith("If that stays so, try task.r1=10 or optim.lr=0.1")
+    assert modes.lost_note([1 / 3] * 3, [1 / 3] * 3, 500, names, ["task.r1=10"]) == ""
 
 
 @pytest.mark.parametrize("k", [2, 10, 100])

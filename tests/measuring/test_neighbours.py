@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from dltrain.measuring import neighbours
-from dltrain.measuring.neighbours import nearest, precision_recall, radii
+from dltrain.measuring.neighbours import apart_from_others, nearest, precision_recall, radii
 
 Points = NDArray[np.float64]
 
@@ -86,10 +86,35 @@ def test_the_nearest_image_is_the_nearest_and_its_distance_exact() -> None:
     rng = np.random.default_rng(3)
     images, among = (rng.integers(0, 256, (n, 48), dtype=np.uint8) for n in (20, 70))
     among[41] = images[7]
-    index, distances = nearest(torch.from_numpy(images), torch.from_numpy(among))
+    index, distances, around = nearest(torch.from_numpy(images), torch.from_numpy(among), k=9)
     for row, image in enumerate(images):
         apart = [float(np.sqrt(np.mean((image / 255.0 - other / 255.0) ** 2))) for other in among]
         assert int(index[row]) == int(np.argmin(apart))
         assert float(distances[row]) == pytest.approx(min(apart), rel=1e-12)
+        assert float(around[row]) == pytest.approx(np.mean(sorted(apart)[:9]), rel=1e-5)
     assert int(index[7]) == 41
     assert float(distances[7]) == 0
+
+
+def test_with_fewer_images_than_asked_for_all_of_them_are_around() -> None:
+    images, among = torch.tensor([[0, 0]], dtype=torch.uint8), torch.tensor([[0, 0], [51, 51]], dtype=torch.uint8)
+    _, distances, around = nearest(images, among)
+    assert float(around) == pytest.approx(0.1)
+    assert apart_from_others(distances, around).tolist() == [0]
+
+
+def test_a_plain_grey_image_is_near_to_all_and_a_copy_of_none() -> None:
+    """By the distance alone it would count: it is nearer to an image of noise than another image of noise is."""
+    rng = np.random.default_rng(4)
+    noise = torch.from_numpy(rng.integers(0, 256, (300, 48), dtype=np.uint8))
+    among, others = noise[:200], noise[200:]
+    grey, copied = torch.full((1, 48), 128, dtype=torch.uint8), among[:1] ^ 1
+    found = {name: nearest(images, among) for name, images in (("grey", grey), ("copy", copied), ("other", others))}
+    assert found["grey"][1].max() < found["other"][1].min()
+    apart = {name: apart_from_others(distances, around) for name, (_, distances, around) in found.items()}
+    assert apart["grey"].min() > apart["other"].quantile(0.5)
+    assert apart["copy"].max() < 0.05
+    assert apart["other"].max() <= 1
+    same = torch.zeros(3, 48, dtype=torch.uint8)
+    _, distances, around = nearest(same, same)
+    assert apart_from_others(distances, around).tolist() == [0, 0, 0]

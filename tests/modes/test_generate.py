@@ -177,8 +177,16 @@ def test_load_generates_the_same_images(here: Path) -> None:
     assert Image.fromarray(images[0]).size == (28, 28)
     assert np.array_equal(run.generate(2, seed=3), run.generate(2))  # the run's own seed
     assert torch.equal(torch.get_rng_state(), state)
-    with pytest.raises(ValueError, match="1 or more"):
-        run.generate(0)
+    for n, seed, what in (
+        (0, 0, "n=0"),
+        (10**9, 0, "n=1000000000"),
+        (1, -1, "seed=-1"),
+        (1, 2**70, "seed=11805916207"),
+    ):
+        with pytest.raises(Mistake, match=f"{what}.* is out of range"):
+            run.generate(n, seed)
+    with pytest.raises(TypeError):
+        run.generate(1.5)
 
 
 def test_what_a_network_cannot_do_is_told_in_python_too(here: Path) -> None:

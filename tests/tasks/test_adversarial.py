@@ -16,6 +16,7 @@ from dltrain import signals
 from dltrain.config import model as settings
 from dltrain.config.adversarial import Adversarial as Settings
 from dltrain.config.adversarial import AdversarialLoss
+from dltrain.config.check import check
 from dltrain.config.compose import compose
 from dltrain.config.messages import Mistake
 from dltrain.config.model import DiscriminatorNorm, Norm, UpSampling
@@ -27,7 +28,7 @@ from dltrain.engine.step import Turn, apply_update
 from dltrain.models.dcgan import DCGAN
 from dltrain.tasks import Batch, adversarial
 from dltrain.tasks.adversarial import Adversarial
-from dltrain.tasks.balance import balance
+from dltrain.tasks.balance import balance, cures
 from dltrain.tasks.gan_loss import score, told_right
 from dltrain.tasks.untraced import untraced
 from tests.engine.reading import NoReading
@@ -110,7 +111,9 @@ def test_an_update_moves_its_network_and_no_bit_of_the_other(words: dict[str, An
         assert moved(networks[other], before[other]) == set(), name
         weights = {key for key, value in networks[mine].named_parameters() if value.ndim > 1}
         assert weights <= moved(networks[mine], before[mine]), name
-        assert all(param.grad is None for param in networks[other].parameters()) or name == "generator"
+        assert all(param.grad is None for param in networks[other].parameters()), name
+        for network in networks.values():
+            network.zero_grad()
 
 
 def test_a_generator_keeps_the_statistics_of_its_own_updates_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -528,6 +531,8 @@ def test_a_side_that_has_won_is_told_with_what_to_try(kind: AdversarialLoss) -> 
     (again,) = balance(task.settings, critic, WON, nearly)
     assert "99.0 %" in again
     assert again.partition(":")[0] == line.partition(":")[0]
+    # real images are called more real than the generated ones, all of which are called real: it still tells them apart
+    assert balance(task.settings, critic, WON, torch.full((50,), 0.1)) == []
     unsure = torch.full((50,), 0.9)  # all are told, and the loss has much to teach: a game that goes on
     assert balance(task.settings, critic, unsure, -unsure) == []
 
@@ -553,3 +558,31 @@ def test_what_is_to_be_tried_can_be_typed_and_is_new(
         key, _, value = word.partition("=")
         group, name = key.split(".")
         assert str(getattr(getattr(cfg, group), name)) in (value, f"{value}.0")
+
+
+@pytest.mark.parametrize("r1", [None, 2.0])
+@pytest.mark.parametrize("ema", [None, 0.999])
+@pytest.mark.parametrize("norm", DiscriminatorNorm)
+def test_what_is_to_be_tried_against_lost_classes_is_new_and_can_be_typed(
+    r1: float | None, ema: float | None, norm: DiscriminatorNorm
+) -> None:
+    if r1 is not None and norm is DiscriminatorNorm.batch:
+        return
+    own = [f"task.r1={r1}"] if r1 else []
+    own += [f"trainer.ema={ema}"] if ema else []
+    base = ["model=dcgan", "data=digits", f"model.discriminator_norm={norm}"]
+    cfg, _ = compose([*base, *own])
+    found = cures(cfg)
+    assert found[-1] == "optim.lr=0.0001"
+    assert any("r1" in words for words in found) == (r1 is None)
+    assert any("ema" in words for words in found) == (ema is None)
+    for words in found:
+        tried, _ = compose([*base, *own, *shlex.split(words)])
+        assert tried != cfg
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_a_generator_is_not_shown_mixtures(name: str) -> None:
+    with pytest.raises(Mistake, match=rf"data.augment.{name}=0.2 shows mixtures") as told:
+        check(compose(["model=dcgan", "data=digits", f"data.augment.{name}=0.2"])[0])
+    assert told.value.type_this == f"data.augment.{name}=0"
