@@ -15,7 +15,7 @@ class MLP(Model):
     name: str = "mlp"
     widths: list[int] = knob(lambda: [300, 100], "width of each hidden layer", ge=1, unit="units")
     depth: int | None = knob(
-        None, "number of hidden layers: the first widths, the last one repeated; null: all widths", ge=0
+        None, "number of hidden layers: the first widths, the last one repeated; null: all widths", ge=0, le=1000
     )
     activation: Activation = knob(Activation.relu, "activation after each hidden layer")
     norm: Norm = knob(Norm.none, "normalization before each activation")
