@@ -12,6 +12,7 @@ from dltrain.cli import main
 from dltrain.config import table
 from dltrain.config.compose import compose
 from dltrain.config.precheck import precheck
+from dltrain.grid import expand
 from dltrain.run import all_runs
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +49,12 @@ def test_the_commands_are_found() -> None:
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line not in FOLLOWING])
 def test_every_command_on_the_page_parses(line: str) -> None:
-    checked = precheck(words_of(line))
+    words = words_of(line)
+    if "-m" in words:
+        jobs, _ = expand([word for word in words if word != "-m"])
+        assert len(jobs) == 9
+        words = jobs[-1]
+    checked = precheck(words)
     if not any(word.startswith("--") for word in checked):
         compose(checked)
 

@@ -93,7 +93,17 @@ def test_the_commands_run_one_after_another(page: Path, capsys: pytest.CaptureFi
 def test_what_a_page_names_is_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):
-        assert (page.parent / target).is_file(), target
+        file, _, part = target.partition("#")
+        assert (page.parent / file).is_file(), target
+        heads = (
+            [
+                head.lower().replace(" ", "-")
+                for head in re.findall(r"^#+ (.*)$", (page.parent / file).read_text(), re.M)
+            ]
+            if part
+            else [""]
+        )
+        assert part in heads, target
     assert not re.search(r"\b[A-Z]{6,}\b", text)  # nothing left to be filled in
 
 
