@@ -95,14 +95,10 @@ def test_what_a_page_names_is_there(page: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", text):
         file, _, part = target.partition("#")
         assert (page.parent / file).is_file(), target
-        heads = (
-            [
-                head.lower().replace(" ", "-")
-                for head in re.findall(r"^#+ (.*)$", (page.parent / file).read_text(), re.M)
-            ]
-            if part
-            else [""]
+        titles = (
+            re.findall(r"^#+ (.*)$", (page.parent / file).read_text(encoding="utf-8"), re.MULTILINE) if part else []
         )
+        heads = [title.lower().replace(" ", "-") for title in titles] or [""]
         assert part in heads, target
     assert not re.search(r"\b[A-Z]{6,}\b", text)  # nothing left to be filled in
 
