@@ -2,11 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test slow check clean
+.PHONY: train test slow coverage check clean
 train: .venv/train.done
 	$(BIN)/dltrain
 
 test: .venv/test.done check
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+coverage: .venv/test.done
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term
 
 check: .venv/test.done
