@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,8 +77,8 @@ class Loaded:
                 allowed="generate(n, seed) of a generator, as model=dcgan trains one; predict(image) of this network",
             )
         n, seed = index(n), self.config.seed if seed is None else index(seed)
-        for f in (f for f in fields(Generate) if f.name in ("n", "seed")):
-            check_range(f.name, n if f.name == "n" else seed, f)
+        for key, value in (("n", n), ("seed", seed)):
+            check_range(key, value, Generate.__dataclass_fields__[key])
         pixels = self.task.generate(self.task.latents(seed, n)).numpy()
         return pixels[:, 0] if pixels.shape[1] == 1 else np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
